@@ -1,0 +1,1 @@
+//! Real servers for tests, end-to-end tests, benchmarks.
