@@ -1,1 +1,2 @@
 //! latency-window
+pub mod percentiles;
