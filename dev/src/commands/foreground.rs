@@ -1,0 +1,51 @@
+//! One real server in the foreground, for work by hand.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer, Guarded, KafkaServer};
+
+use super::signals::Signals;
+
+#[derive(Debug, Args)]
+pub struct ElasticsearchArguments {
+    /// Turns security on, with this password for the user `elastic`.
+    #[arg(long)]
+    password: Option<String>,
+}
+
+pub fn kafka() -> Result<ExitCode> {
+    let mut server = KafkaServer::start()?;
+    println!("{}", server.bootstrap());
+    wait_for_the_end(server.process_mut())?;
+    server.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn elasticsearch(arguments: ElasticsearchArguments) -> Result<ExitCode> {
+    let mut server = ElasticsearchServer::start(ElasticsearchOptions {
+        password: arguments.password,
+    })?;
+    println!("{}", server.url());
+    wait_for_the_end(server.process_mut())?;
+    server.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns at the first signal; an error if the server ends before.
+fn wait_for_the_end(process: Option<&mut Guarded>) -> Result<()> {
+    let signals = Signals::catch()?;
+    let Some(process) = process else {
+        return Ok(());
+    };
+    while signals.take().is_none() {
+        if let Some(status) = process.try_wait()? {
+            bail!("the server ended by itself ({status})");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
