@@ -2,9 +2,9 @@
 //! end-to-end tests, benchmarks.
 //!
 //! * [`servers`] fetches Kafka and Elasticsearch by their Maven coordinates and runs them.
-//! * [`client`] is what a test needs to see of both: topics, rows, committed offsets, documents.
-//! * [`host`] runs `weir` as a real process and reads its log.
+//! * [`client`] is what a test needs to do with, and see of, both.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
-//! * [`bench`] measures the host against a bare client loop.
 
+pub mod client;
+pub mod judge;
 pub mod servers;
