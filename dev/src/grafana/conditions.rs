@@ -74,12 +74,17 @@ pub enum Reducer {
 impl Reducer {
     /// The one number, or `None` where nothing but nulls is there.
     pub fn reduce(self, series: &Series) -> Option<f64> {
-        let values = || series.iter().filter_map(|point| point.value).filter(|value| !value.is_nan());
+        let values = || {
+            series
+                .iter()
+                .filter_map(|point| point.value)
+                .filter(|value| !value.is_nan())
+        };
         let present = values().count();
         match self {
             Self::Count => (!series.is_empty()).then_some(series.len() as f64),
             _ if present == 0 => None,
-            Self::Last => values().last(),
+            Self::Last => values().next_back(),
             Self::Max => values().reduce(f64::max),
             Self::Min => values().reduce(f64::min),
             Self::Sum => Some(values().sum()),
@@ -104,7 +109,12 @@ pub enum OperatorKind {
 
 /// The comparison; bounds are exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(tag = "type", content = "params", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    content = "params",
+    rename_all = "snake_case",
+    deny_unknown_fields
+)]
 pub enum Evaluator {
     Gt([f64; 1]),
     Lt([f64; 1]),
@@ -120,8 +130,12 @@ impl Evaluator {
             (_, None) => false,
             (Self::Gt([bound]), Some(value)) => value > bound,
             (Self::Lt([bound]), Some(value)) => value < bound,
-            (Self::WithinRange([low, high]), Some(value)) => value > low.min(high) && value < low.max(high),
-            (Self::OutsideRange([low, high]), Some(value)) => value < low.min(high) || value > low.max(high),
+            (Self::WithinRange([low, high]), Some(value)) => {
+                value > low.min(high) && value < low.max(high)
+            }
+            (Self::OutsideRange([low, high]), Some(value)) => {
+                value < low.min(high) || value > low.max(high)
+            }
         }
     }
 }
@@ -140,7 +154,10 @@ impl ClassicConditions {
         let mut joined: Option<(bool, bool)> = None;
         for condition in &self.conditions {
             let [ref_id] = &condition.query.params;
-            let value = series.get(ref_id).and_then(Option::as_ref).and_then(|series| condition.reducer.kind.reduce(series));
+            let value = series
+                .get(ref_id)
+                .and_then(Option::as_ref)
+                .and_then(|series| condition.reducer.kind.reduce(series));
             let firing = condition.evaluator.holds(value);
             let missing = value.is_none() && !firing;
             joined = Some(match (joined, condition.operator.kind) {

@@ -77,7 +77,10 @@ pub struct GridPos {
 
 impl GridPos {
     fn overlaps(self, other: Self) -> bool {
-        self.x < other.x + other.w && other.x < self.x + self.w && self.y < other.y + other.h && other.y < self.y + self.h
+        self.x < other.x + other.w
+            && other.x < self.x + self.w
+            && self.y < other.y + other.h
+            && other.y < self.y + self.h
     }
 }
 
@@ -123,15 +126,28 @@ pub struct Threshold {
 impl Dashboard {
     /// Reads and checks one dashboard file.
     pub fn load(file: &Path) -> Result<Self, ProvisioningError> {
-        let refuse = |code, cause: String, cure: &str| ProvisioningError::new(code, file, cause, cure);
+        let refuse =
+            |code, cause: String, cure: &str| ProvisioningError::new(code, file, cause, cure);
         let text = std::fs::read_to_string(file).map_err(|error| {
-            refuse("grafana.file.unreadable", format!("The file cannot be read: {error}."), "Check the path and its permissions.")
+            refuse(
+                "grafana.file.unreadable",
+                format!("The file cannot be read: {error}."),
+                "Check the path and its permissions.",
+            )
         })?;
         let dashboard: Self = serde_json::from_str(&text).map_err(|error| {
-            refuse("grafana.file.malformed", format!("The file is no dashboard: {error}."), "Correct the named key.")
+            refuse(
+                "grafana.file.malformed",
+                format!("The file is no dashboard: {error}."),
+                "Correct the named key.",
+            )
         })?;
         match dashboard.faults().into_iter().next() {
-            Some(fault) => Err(refuse("grafana.dashboard.wrong", fault, "Correct the dashboard.")),
+            Some(fault) => Err(refuse(
+                "grafana.dashboard.wrong",
+                fault,
+                "Correct the dashboard.",
+            )),
             None => Ok(dashboard),
         }
     }
@@ -148,7 +164,10 @@ impl Dashboard {
                     faults.push(format!("Two panels have the id {}.", panel.id));
                 }
                 if other.grid_pos.overlaps(panel.grid_pos) {
-                    faults.push(format!("The panels `{}` and `{}` overlap.", other.title, panel.title));
+                    faults.push(format!(
+                        "The panels `{}` and `{}` overlap.",
+                        other.title, panel.title
+                    ));
                 }
             }
         }
@@ -158,16 +177,38 @@ impl Dashboard {
 
 impl Panel {
     fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self.targets.iter().flat_map(ElasticsearchQuery::faults).collect();
+        let mut faults: Vec<String> = self
+            .targets
+            .iter()
+            .flat_map(ElasticsearchQuery::faults)
+            .collect();
         if self.grid_pos.x + self.grid_pos.w > 24 {
-            faults.push(format!("Panel `{}` leaves the grid of 24 columns.", self.title));
+            faults.push(format!(
+                "Panel `{}` leaves the grid of 24 columns.",
+                self.title
+            ));
         }
-        if self.targets.iter().any(|target| target.datasource != self.datasource) {
-            faults.push(format!("A target of panel `{}` names another data source than the panel.", self.title));
+        if self
+            .targets
+            .iter()
+            .any(|target| target.datasource != self.datasource)
+        {
+            faults.push(format!(
+                "A target of panel `{}` names another data source than the panel.",
+                self.title
+            ));
         }
         for (index, target) in self.targets.iter().enumerate() {
-            if self.targets.iter().take(index).any(|other| other.ref_id == target.ref_id) {
-                faults.push(format!("Two targets of panel `{}` have the refId {}.", self.title, target.ref_id));
+            if self
+                .targets
+                .iter()
+                .take(index)
+                .any(|other| other.ref_id == target.ref_id)
+            {
+                faults.push(format!(
+                    "Two targets of panel `{}` have the refId {}.",
+                    self.title, target.ref_id
+                ));
             }
         }
         faults

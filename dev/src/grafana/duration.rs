@@ -21,7 +21,9 @@ pub fn parse_duration_ms(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, after) = rest.split_at(digits);
-        let name_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let name_len = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (name, next) = after.split_at(name_len);
         let position = units.iter().position(|(unit, _)| *unit == name)?;
         let (_, unit_ms) = units.get(position)?;
@@ -38,7 +40,15 @@ mod tests {
 
     #[test]
     fn takes_what_prometheus_takes() {
-        let cases = [("1m", 60_000), ("2m", 120_000), ("10s", 10_000), ("1h30m", 5_400_000), ("1m500ms", 60_500), ("0", 0), ("1d", 86_400_000)];
+        let cases = [
+            ("1m", 60_000),
+            ("2m", 120_000),
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("1m500ms", 60_500),
+            ("0", 0),
+            ("1d", 86_400_000),
+        ];
         for (text, ms) in cases {
             assert_eq!(parse_duration_ms(text), Some(ms), "{text}");
         }
@@ -46,7 +56,19 @@ mod tests {
 
     #[test]
     fn refuses_what_prometheus_refuses() {
-        for text in ["", "120", "m", "1.5m", "-1m", "1m1m", "1s1m", "2 minutes", "1m ", "99999999999999999999y", "9999999999y"] {
+        for text in [
+            "",
+            "120",
+            "m",
+            "1.5m",
+            "-1m",
+            "1m1m",
+            "1s1m",
+            "2 minutes",
+            "1m ",
+            "99999999999999999999y",
+            "9999999999y",
+        ] {
             assert_eq!(parse_duration_ms(text), None, "{text}");
         }
     }

@@ -15,7 +15,17 @@ pub struct ProvisioningError {
 }
 
 impl ProvisioningError {
-    pub(super) fn new(code: &'static str, file: &Path, cause: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { code, file: file.to_owned(), cause: cause.into(), cure: cure.into() }
+    pub(super) fn new(
+        code: &'static str,
+        file: &Path,
+        cause: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            file: file.to_owned(),
+            cause: cause.into(),
+            cure: cure.into(),
+        }
     }
 }

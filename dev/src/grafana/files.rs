@@ -18,21 +18,40 @@ pub struct Provisioning {
 impl Provisioning {
     /// Reads every `*.yaml` and `*.yml` of the three folders in the order of their names.
     pub fn load(folder: &Path) -> Result<Self, ProvisioningError> {
-        let mut found = Self { data_sources: Vec::new(), providers: Vec::new(), groups: Vec::new() };
+        let mut found = Self {
+            data_sources: Vec::new(),
+            providers: Vec::new(),
+            groups: Vec::new(),
+        };
         for file in yaml_files(&folder.join("datasources"))? {
             let content: DataSourcesFile = read(&file)?;
             version_one(&file, content.api_version)?;
-            found.data_sources.extend(content.datasources.into_iter().map(|entry| (file.clone(), entry)));
+            found.data_sources.extend(
+                content
+                    .datasources
+                    .into_iter()
+                    .map(|entry| (file.clone(), entry)),
+            );
         }
         for file in yaml_files(&folder.join("dashboards"))? {
             let content: ProvidersFile = read(&file)?;
             version_one(&file, content.api_version)?;
-            found.providers.extend(content.providers.into_iter().map(|entry| (file.clone(), entry)));
+            found.providers.extend(
+                content
+                    .providers
+                    .into_iter()
+                    .map(|entry| (file.clone(), entry)),
+            );
         }
         for file in yaml_files(&folder.join("alerting"))? {
             let content: AlertingFile = read(&file)?;
             version_one(&file, content.api_version)?;
-            found.groups.extend(content.groups.into_iter().map(|entry| (file.clone(), entry)));
+            found.groups.extend(
+                content
+                    .groups
+                    .into_iter()
+                    .map(|entry| (file.clone(), entry)),
+            );
         }
         Ok(found)
     }
@@ -50,7 +69,10 @@ fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, ProvisioningError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
             files.push(path);
         }
     }

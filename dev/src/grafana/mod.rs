@@ -24,7 +24,7 @@ pub use conditions::{ClassicConditions, Evaluator, Outcome, Reducer};
 pub use dashboard::{Dashboard, Panel, Threshold};
 pub use duration::parse_duration_ms;
 pub use error::ProvisioningError;
-pub use files::{DataSource, NoDataState, ExecErrState, Provider, Provisioning, RuleGroup};
+pub use files::{DataSource, ExecErrState, NoDataState, Provider, Provisioning, RuleGroup};
 pub use query::{ElasticsearchQuery, Point, Series};
 pub use rule::{Evaluation, Observation, Rule};
 pub use search::{ElasticsearchSearch, Search, SearchError};

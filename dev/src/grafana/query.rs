@@ -100,20 +100,37 @@ impl ElasticsearchQuery {
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.metrics.len() != 1 {
-            faults.push(format!("Query {} has {} metrics, not one.", self.ref_id, self.metrics.len()));
+            faults.push(format!(
+                "Query {} has {} metrics, not one.",
+                self.ref_id,
+                self.metrics.len()
+            ));
         }
         if self.bucket_aggs.len() != 1 {
-            faults.push(format!("Query {} has {} bucket aggregations, not one.", self.ref_id, self.bucket_aggs.len()));
+            faults.push(format!(
+                "Query {} has {} bucket aggregations, not one.",
+                self.ref_id,
+                self.bucket_aggs.len()
+            ));
         }
         for histogram in &self.bucket_aggs {
             if super::parse_duration_ms(&histogram.settings.interval).is_none_or(|ms| ms == 0) {
-                faults.push(format!("The interval `{}` of query {} is no duration.", histogram.settings.interval, self.ref_id));
+                faults.push(format!(
+                    "The interval `{}` of query {} is no duration.",
+                    histogram.settings.interval, self.ref_id
+                ));
             }
             if histogram.settings.min_doc_count.parse::<u64>().is_err() {
-                faults.push(format!("min_doc_count of query {} is no number.", self.ref_id));
+                faults.push(format!(
+                    "min_doc_count of query {} is no number.",
+                    self.ref_id
+                ));
             }
             if histogram.settings.trim_edges != "0" {
-                faults.push(format!("trimEdges of query {} is not \"0\": the newest bucket would be thrown away.", self.ref_id));
+                faults.push(format!(
+                    "trimEdges of query {} is not \"0\": the newest bucket would be thrown away.",
+                    self.ref_id
+                ));
             }
         }
         faults
@@ -127,12 +144,18 @@ impl ElasticsearchQuery {
             "range": { self.time_field.as_str(): { "gte": from_ms, "lte": to_ms, "format": "epoch_millis" } }
         })];
         if !self.query.is_empty() {
-            filters.push(json!({ "query_string": { "analyze_wildcard": true, "query": self.query } }));
+            filters
+                .push(json!({ "query_string": { "analyze_wildcard": true, "query": self.query } }));
         }
         let metrics: serde_json::Map<String, Value> = self
             .metrics
             .iter()
-            .map(|metric| (metric.id.clone(), json!({ metric.kind.aggregation(): { "field": metric.field } })))
+            .map(|metric| {
+                (
+                    metric.id.clone(),
+                    json!({ metric.kind.aggregation(): { "field": metric.field } }),
+                )
+            })
             .collect();
         let histograms: serde_json::Map<String, Value> = self
             .bucket_aggs
@@ -145,10 +168,16 @@ impl ElasticsearchQuery {
                     "extended_bounds": { "min": from_ms, "max": to_ms },
                     "format": "epoch_millis",
                 });
-                (histogram.id.clone(), json!({ "date_histogram": date_histogram, "aggs": metrics }))
+                (
+                    histogram.id.clone(),
+                    json!({ "date_histogram": date_histogram, "aggs": metrics }),
+                )
             })
             .collect();
-        (header, json!({ "size": 0, "query": { "bool": { "filter": filters } }, "aggs": histograms }))
+        (
+            header,
+            json!({ "size": 0, "query": { "bool": { "filter": filters } }, "aggs": histograms }),
+        )
     }
 
     /// The series in one response of `_msearch`. `Ok(None)`: no aggregation came back, as for a missing index. `Err`: the response
@@ -157,10 +186,16 @@ impl ElasticsearchQuery {
         if let Some(error) = response.get("error") {
             return Err(format!("Elasticsearch refused the query: {error}"));
         }
-        let (Some(histogram), Some(metric)) = (self.bucket_aggs.first(), self.metrics.first()) else {
-            return Err(format!("Query {} has no bucket aggregation or no metric.", self.ref_id));
+        let (Some(histogram), Some(metric)) = (self.bucket_aggs.first(), self.metrics.first())
+        else {
+            return Err(format!(
+                "Query {} has no bucket aggregation or no metric.",
+                self.ref_id
+            ));
         };
-        let Some(aggregations) = response.get("aggregations") else { return Ok(None) };
+        let Some(aggregations) = response.get("aggregations") else {
+            return Ok(None);
+        };
         let buckets = aggregations
             .get(&histogram.id)
             .and_then(|aggregation| aggregation.get("buckets"))
@@ -168,10 +203,15 @@ impl ElasticsearchQuery {
             .ok_or_else(|| format!("The answer has no buckets of aggregation {}.", histogram.id))?;
         let point = |bucket: &Value| {
             let at_ms = bucket.get("key").and_then(Value::as_i64)?;
-            let value = bucket.get(&metric.id).and_then(|metric| metric.get("value")).and_then(Value::as_f64);
+            let value = bucket
+                .get(&metric.id)
+                .and_then(|metric| metric.get("value"))
+                .and_then(Value::as_f64);
             Some(Point { at_ms, value })
         };
-        let points = buckets.iter().map(|bucket| point(bucket).ok_or_else(|| format!("A bucket has no key: {bucket}")));
+        let points = buckets
+            .iter()
+            .map(|bucket| point(bucket).ok_or_else(|| format!("A bucket has no key: {bucket}")));
         points.collect::<Result<Series, String>>().map(Some)
     }
 }

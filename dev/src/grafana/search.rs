@@ -25,8 +25,13 @@ pub struct ElasticsearchSearch {
 impl ElasticsearchSearch {
     /// `url` without a path, as `http://127.0.0.1:9200`.
     pub fn new(url: &str) -> Self {
-        let config = ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).build();
-        Self { msearch_url: format!("{}/_msearch", url.trim_end_matches('/')), agent: config.into() }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .build();
+        Self {
+            msearch_url: format!("{}/_msearch", url.trim_end_matches('/')),
+            agent: config.into(),
+        }
     }
 }
 
@@ -40,12 +45,21 @@ impl Search for ElasticsearchSearch {
             .send(format!("{header}\n{body}\n"))
             .and_then(|mut response| response.body_mut().read_to_string())
             .map_err(failed)?;
-        let answer: Value = serde_json::from_str(&text)
-            .map_err(|error| SearchError(format!("{}: the answer is no JSON: {error}", self.msearch_url)))?;
+        let answer: Value = serde_json::from_str(&text).map_err(|error| {
+            SearchError(format!(
+                "{}: the answer is no JSON: {error}",
+                self.msearch_url
+            ))
+        })?;
         answer
             .get("responses")
             .and_then(|responses| responses.get(0))
             .cloned()
-            .ok_or_else(|| SearchError(format!("{}: the answer has no responses: {answer}", self.msearch_url)))
+            .ok_or_else(|| {
+                SearchError(format!(
+                    "{}: the answer has no responses: {answer}",
+                    self.msearch_url
+                ))
+            })
     }
 }

@@ -55,7 +55,11 @@ impl StateMachine {
             pending_period_ms: rule.pending_period_ms,
             no_data_state: rule.no_data_state,
             exec_err_state: rule.exec_err_state,
-            state: State { name: StateName::Normal, reason: None, since_ms: start_ms },
+            state: State {
+                name: StateName::Normal,
+                reason: None,
+                since_ms: start_ms,
+            },
         }
     }
 
@@ -86,7 +90,9 @@ impl StateMachine {
     fn breach(&mut self, reason: Option<Reason>, at_ms: i64) {
         let name = match self.state.name {
             StateName::Alerting => StateName::Alerting,
-            StateName::Pending if at_ms - self.state.since_ms < self.pending_period_ms => StateName::Pending,
+            StateName::Pending if at_ms - self.state.since_ms < self.pending_period_ms => {
+                StateName::Pending
+            }
             StateName::Pending => StateName::Alerting,
             _ if self.pending_period_ms > 0 => StateName::Pending,
             _ => StateName::Alerting,
@@ -95,7 +101,15 @@ impl StateMachine {
     }
 
     fn enter(&mut self, name: StateName, reason: Option<Reason>, at_ms: i64) {
-        let since_ms = if name == self.state.name { self.state.since_ms } else { at_ms };
-        self.state = State { name, reason, since_ms };
+        let since_ms = if name == self.state.name {
+            self.state.since_ms
+        } else {
+            at_ms
+        };
+        self.state = State {
+            name,
+            reason,
+            since_ms,
+        };
     }
 }
