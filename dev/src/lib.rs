@@ -2,9 +2,15 @@
 //! end-to-end tests, benchmarks.
 //!
 //! * [`servers`] fetches Kafka and Elasticsearch by their Maven coordinates and runs them.
-//! * [`client`] is what a test needs to see of both: topics, rows, committed offsets, documents.
+//! * [`client`] is what a test needs to do with, and see of, both.
+//! * [`grafana`] evaluates the provisioned alert rule against a real Elasticsearch.
 //! * [`host`] runs `weir` as a real process and reads its log.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
-//! * [`bench`] measures the host against a bare client loop.
+//! * [`scene`] is the reference job under names of its own, for one test.
 
+pub mod client;
+pub mod grafana;
+pub mod host;
+pub mod judge;
+pub mod scene;
 pub mod servers;

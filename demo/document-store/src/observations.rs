@@ -43,6 +43,7 @@ impl ObservedBulk {
 /// The record of a store's life. Bounded: the oldest requests make room for new ones and are counted.
 pub struct Observations {
     bulks_max: usize,
+    bytes_max: usize,
     record: Mutex<Record>,
     changed: Condvar,
 }
@@ -50,6 +51,8 @@ pub struct Observations {
 #[derive(Default)]
 struct Record {
     bulks: VecDeque<Arc<ObservedBulk>>,
+    /// Of the kept bodies.
+    bytes: usize,
     received: u64,
     /// Requests under way per (index, id).
     flights: HashMap<(String, String), usize>,
@@ -59,9 +62,10 @@ struct Record {
 }
 
 impl Observations {
-    pub(crate) fn new(bulks_max: usize) -> Self {
+    pub(crate) fn new(bulks_max: usize, bytes_max: usize) -> Self {
         Self {
             bulks_max,
+            bytes_max,
             record: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -122,6 +126,7 @@ impl Observations {
     pub fn clear(&self) {
         let mut record = self.record();
         record.bulks.clear();
+        record.bytes = 0;
         record.received = 0;
         record.shared_flights_max.clear();
         record.flights_max = 0;
@@ -132,16 +137,24 @@ impl Observations {
         bulk.sequence = record.received;
         record.received += 1;
         if self.bulks_max > 0 {
-            if record.bulks.len() >= self.bulks_max {
-                record.bulks.pop_front();
-            }
+            record.bytes += bulk.body.len();
             record.bulks.push_back(Arc::new(bulk));
+            record.forget_oldest(self.bulks_max, self.bytes_max);
         }
         self.changed.notify_all();
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn forget_oldest(&mut self, bulks_max: usize, bytes_max: usize) {
+        while self.bulks.len() > bulks_max || (self.bytes > bytes_max && self.bulks.len() > 1) {
+            let oldest = self.bulks.pop_front();
+            self.bytes -= oldest.map_or(0, |bulk| bulk.body.len());
+        }
     }
 }
 

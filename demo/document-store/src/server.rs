@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::connection::{Connection, ResetSwitch};
@@ -18,6 +19,9 @@ use crate::faults::Faults;
 use crate::observations::Observations;
 use crate::routes;
 use crate::storage::{Document, Storage};
+
+/// Clients beyond this wait in the kernel's backlog. A sink keeps some ten connections, a browser six.
+const CONNECTIONS_MAX: usize = 256;
 
 /// Limits and behaviour of a store.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Settings {
     pub bytes_max: usize,
     /// How many bulk requests [`Observations`] keeps, with their bodies. Default 10,000; 0 keeps none.
     pub observed_bulks_max: usize,
+    /// Decoded bodies of the kept requests together; the newest is kept whatever its size. Default 256 MiB.
+    pub observed_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -47,6 +53,7 @@ impl Default for Settings {
             documents_max: 100_000,
             bytes_max: 64 * 1024 * 1024,
             observed_bulks_max: 10_000,
+            observed_bytes_max: 256 * 1024 * 1024,
         }
     }
 }
@@ -117,9 +124,10 @@ impl Shared {
     }
 }
 
+/// Each command waits for its answer, so there is at most one of a handle's threads in the queue.
 enum Command {
-    Listen(StdListener, oneshot::Sender<io::Result<()>>),
-    Stop(oneshot::Sender<()>),
+    Listen(StdListener, SyncSender<io::Result<()>>),
+    Stop(SyncSender<()>),
 }
 
 /// A running store. Dropping it ends its thread and closes its connections.
@@ -142,7 +150,10 @@ impl DocumentStore {
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             storage: Mutex::new(Storage::new(settings.documents_max, settings.bytes_max)),
-            observations: Arc::new(Observations::new(settings.observed_bulks_max)),
+            observations: Arc::new(Observations::new(
+                settings.observed_bulks_max,
+                settings.observed_bytes_max,
+            )),
             authentication: Mutex::new(settings.authentication.clone()),
             settings,
             faults: Faults::default(),
@@ -190,10 +201,10 @@ impl DocumentStore {
     /// documents stay.
     pub fn stop_listening(&self) {
         self.shared.stops.send_modify(|stops| *stops += 1);
-        let (done, stopped) = oneshot::channel();
+        let (done, stopped) = sync_channel(1);
         if self.send(Command::Stop(done)) {
             // An ended thread has no listener either.
-            let _ = stopped.blocking_recv();
+            let _ = stopped.recv();
         }
     }
 
@@ -249,11 +260,11 @@ impl DocumentStore {
     }
 
     fn hand_over(&self, listener: StdListener) -> Result<(), StartError> {
-        let (done, listening) = oneshot::channel();
+        let (done, listening) = sync_channel(1);
         if !self.send(Command::Listen(listener, done)) {
             return Err(StartError::Ended);
         }
-        match listening.blocking_recv() {
+        match listening.recv() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(cause)) => Err(StartError::Listen {
                 address: self.address,
@@ -298,7 +309,7 @@ async fn serve(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Comman
                 }
                 None => return,
             },
-            stream = accept(listener.as_ref()) => {
+            stream = accept(listener.as_ref()), if connections.len() < CONNECTIONS_MAX => {
                 connections.spawn(serve_connection(Arc::clone(&shared), stream));
             }
             Some(_) = connections.join_next() => {}

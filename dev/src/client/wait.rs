@@ -19,7 +19,10 @@ pub fn wait_until<T>(
         match look() {
             Ok(value) => return Ok(value),
             Err(seen) if Instant::now() >= deadline => {
-                bail!("waited {} s for {what}; last seen: {seen}", timeout.as_secs())
+                bail!(
+                    "waited {} s for {what}; last seen: {seen}",
+                    timeout.as_secs()
+                )
             }
             Err(_) => thread::sleep(Duration::from_millis(50)),
         }

@@ -163,3 +163,27 @@ fn a_stopped_store_refuses_and_keeps_its_documents_and_port() {
     assert_eq!(get(&store, "/sla/_doc/a").status, 200);
     assert_eq!(get(&store, "/sla/_doc/b").status, 404);
 }
+
+#[test]
+fn the_record_of_requests_is_bounded() {
+    let store = DocumentStore::start(Settings {
+        observed_bulks_max: 3,
+        observed_bytes_max: 400,
+        ..Settings::default()
+    })
+    .expect("a store");
+    for id in ["a", "b", "c", "d"] {
+        bulk(&store, &write(id, 1, "{}"));
+    }
+    let kept = |store: &DocumentStore| -> Vec<u64> {
+        let bulks = store.observations().bulks();
+        bulks.iter().map(|bulk| bulk.sequence).collect()
+    };
+    assert_eq!(kept(&store), [1, 2, 3]);
+    bulk(
+        &store,
+        &write("e", 1, &format!("{{\"text\":\"{}\"}}", "x".repeat(500))),
+    );
+    assert_eq!(kept(&store), [4]);
+    assert_eq!(store.observations().received(), 5);
+}
