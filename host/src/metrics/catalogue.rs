@@ -14,7 +14,7 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
@@ -159,7 +159,8 @@ pub const CATALOGUE: &[Metric] = &[
 
 /// The catalogue as a markdown table, for the documentation.
 pub fn catalogue_markdown() -> String {
-    let mut table = String::from("| metric | kind | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| metric | kind | unit | labels | meaning |\n|---|---|---|---|---|\n");
     for metric in CATALOGUE {
         let labels = metric
             .labels
@@ -192,7 +193,12 @@ mod tests {
         for metric in CATALOGUE {
             assert!(metric.name.starts_with("weir_"), "{}", metric.name);
             let is_counter = metric.kind == MetricKind::Counter;
-            assert_eq!(metric.name.ends_with("_total"), is_counter, "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                is_counter,
+                "{}",
+                metric.name
+            );
             assert_eq!(metric.labels.first(), Some(&"pipeline"), "{}", metric.name);
             assert!(metric.help.ends_with('.'), "{}", metric.name);
         }

@@ -108,7 +108,11 @@ pub struct NodeCounters {
 impl NodeCounters {
     /// Counts `errors` of one class; classes beyond [`MAX_SINK_ERROR_CLASSES`] share [`OTHER_ERROR_CLASS`].
     pub fn add_sink_errors(&mut self, class: &str, errors: u64) {
-        if let Some((_, count)) = self.sink_errors.iter_mut().find(|(known, _)| known == class) {
+        if let Some((_, count)) = self
+            .sink_errors
+            .iter_mut()
+            .find(|(known, _)| known == class)
+        {
             *count += errors;
         } else if self.sink_errors.len() < MAX_SINK_ERROR_CLASSES || class == OTHER_ERROR_CLASS {
             self.sink_errors.push((class.to_owned(), errors));

@@ -91,7 +91,8 @@ impl HostSnapshot {
         self.family(encoder, SOURCE_LOST_RECORDS, lost)?;
         let lag = of_partitions(|p| p.lag_records.map(|records| Value::Gauge(records as f64)));
         self.family(encoder, SOURCE_LAG, lag)?;
-        let watermark = of_partitions(|p| p.watermark_ms.map(|ms| Value::Gauge(ms as f64 / 1_000.0)));
+        let watermark =
+            of_partitions(|p| p.watermark_ms.map(|ms| Value::Gauge(ms as f64 / 1_000.0)));
         self.family(encoder, WATERMARK, watermark)
     }
 
@@ -220,10 +221,8 @@ impl Exposition {
                 let family = self.family(name);
                 family.kind = kind.to_owned();
                 current = Some(name.to_owned());
-            } else if !line.is_empty() && !line.starts_with('#') {
-                if let Some(name) = &current {
-                    self.family(name).samples.push(line.to_owned());
-                }
+            } else if let Some(name) = current.as_ref().filter(|_| is_sample(line)) {
+                self.family(name).samples.push(line.to_owned());
             }
         }
     }
@@ -232,10 +231,7 @@ impl Exposition {
     pub(crate) fn add_by_pipeline(&mut self, metric: Metric, samples: &[(&str, u64)]) {
         let family = self.family(metric.name.trim_end_matches("_total"));
         metric.help.clone_into(&mut family.help);
-        family.kind = match metric.kind {
-            MetricKind::Counter => "counter".to_owned(),
-            MetricKind::Gauge | MetricKind::Histogram => "gauge".to_owned(),
-        };
+        metric.kind.name().clone_into(&mut family.kind);
         let line = |(pipeline, value): &(&str, u64)| {
             // A pipeline's name is made of [a-z0-9_-], so nothing needs an escape.
             format!("{}{{pipeline=\"{pipeline}\"}} {value}", metric.name)
@@ -262,8 +258,14 @@ impl Exposition {
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         for family in &self.families {
-            let suffix = if family.kind == "counter" { "_total" } else { "" };
-            let Family { name, help, kind, .. } = family;
+            let suffix = if family.kind == "counter" {
+                "_total"
+            } else {
+                ""
+            };
+            let Family {
+                name, help, kind, ..
+            } = family;
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name}{suffix} {help}");
             let _ = writeln!(text, "# TYPE {name}{suffix} {kind}");
@@ -273,6 +275,10 @@ impl Exposition {
         }
         text
     }
+}
+
+fn is_sample(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with('#')
 }
 
 fn metadata<'a>(line: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
@@ -327,7 +333,10 @@ mod tests {
             r#"weir_task_state{pipeline="p",task="0",state="running"} 1.0"#,
             r#"weir_task_state{pipeline="p",task="0",state="failed"} 0.0"#,
         ] {
-            assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
+            assert!(
+                text.lines().any(|line| line == expected),
+                "{expected}\n{text}"
+            );
         }
         assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
     }
@@ -339,12 +348,18 @@ mod tests {
         merged.add(&one_of_everything("b"));
         merged.add_by_pipeline(HOST_RESTARTS, &[("a", 0), ("b", 2)]);
         let text = merged.render();
-        let types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let types: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .collect();
         let mut unique = types.clone();
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(types.len(), unique.len());
-        let alone = one_of_everything("a").lines().filter(|line| !line.starts_with('#')).count();
+        let alone = one_of_everything("a")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count();
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(samples, 2 * alone + 2);
         assert!(text.ends_with("weir_host_restarts_total{pipeline=\"b\"} 2\n"));

@@ -75,7 +75,10 @@ mod tests {
         histogram.observe(Duration::from_secs(241));
         histogram.observe(Duration::ZERO);
         assert_eq!(histogram.count(), 2);
-        assert_eq!(histogram.buckets_seconds().last(), Some(&(f64::INFINITY, 1)));
+        assert_eq!(
+            histogram.buckets_seconds().last(),
+            Some(&(f64::INFINITY, 1))
+        );
         assert_eq!(histogram.buckets_seconds()[0], (0.001, 1));
         assert!((histogram.sum_seconds() - 241.0).abs() < 1e-9);
     }

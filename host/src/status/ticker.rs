@@ -68,7 +68,12 @@ impl Ticker {
 
     /// Watches a task's calls for as long as the monitor lives. `nodes` are the labels that
     /// [`CallMonitor::begin`] indexes.
-    pub fn watch(&self, task: u32, status: Arc<TaskStatus>, nodes: Vec<NodeLabel>) -> Arc<CallMonitor> {
+    pub fn watch(
+        &self,
+        task: u32,
+        status: Arc<TaskStatus>,
+        nodes: Vec<NodeLabel>,
+    ) -> Arc<CallMonitor> {
         let monitor = Arc::new(CallMonitor::new(nodes));
         lock(&self.shared.watched).push(Watched::new(task, status, &monitor));
         monitor
@@ -133,7 +138,9 @@ impl Watched {
                 if seen.ticks == limits.yield_after_ticks {
                     monitor.ask_to_yield();
                 }
-                if !seen.is_stuck && now.saturating_duration_since(seen.first_seen) >= limits.watchdog {
+                if !seen.is_stuck
+                    && now.saturating_duration_since(seen.first_seen) >= limits.watchdog
+                {
                     seen.is_stuck = true;
                     report_stuck(self.task, &self.status, &monitor, *seen, now);
                 }
@@ -163,7 +170,13 @@ impl Watched {
     }
 }
 
-fn report_stuck(task: u32, status: &TaskStatus, monitor: &CallMonitor, seen: SeenCall, now: Instant) {
+fn report_stuck(
+    task: u32,
+    status: &TaskStatus,
+    monitor: &CallMonitor,
+    seen: SeenCall,
+    now: Instant,
+) {
     let label = monitor.label(seen.call);
     let seconds = now.saturating_duration_since(seen.first_seen).as_secs();
     tracing::error!(
@@ -192,10 +205,7 @@ mod tests {
     impl Rig {
         fn new() -> Self {
             let status = Arc::new(TaskStatus::default());
-            let labels = vec![
-                NodeLabel::new("a", "first"),
-                NodeLabel::new("b", "second"),
-            ];
+            let labels = vec![NodeLabel::new("a", "first"), NodeLabel::new("b", "second")];
             let monitor = Arc::new(CallMonitor::new(labels));
             let watched = vec![Watched::new(0, Arc::clone(&status), &monitor)];
             let start = Instant::now();
