@@ -35,19 +35,7 @@ impl HostLog {
     }
 
     fn read(self, log: impl io::Read) {
-        let mut log = BufReader::new(log);
-        let mut bytes = Vec::new();
-        loop {
-            bytes.clear();
-            match log
-                .by_ref()
-                .take(MAX_LINE_BYTES)
-                .read_until(b'\n', &mut bytes)
-            {
-                Ok(0) | Err(_) => break,
-                Ok(_) => self.take(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r'])),
-            }
-        }
+        for_each_line(log, |text| self.take(text));
         // Nobody listens any more only when the process is about to end.
         let _ = self.news.send(News::LogEnded);
     }
@@ -63,6 +51,24 @@ impl HostLog {
             let _ = self.news.send(News::Listening { host, run, http });
         }
         self.printer.print(&line, Some(&self.pipeline));
+    }
+}
+
+/// Calls `take` with every line, without its end, and with a line above [`MAX_LINE_BYTES`] in pieces.
+fn for_each_line(log: impl io::Read, mut take: impl FnMut(&str)) {
+    let mut log = BufReader::new(log);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let read = log
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut bytes);
+        // A pipe that breaks is a host that ended.
+        if !matches!(read, Ok(1..)) {
+            return;
+        }
+        take(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
     }
 }
 
@@ -109,7 +115,14 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_taken_in_pieces() {
-        let log = vec![b'x'; 2 * MAX_LINE_BYTES as usize + 1];
-        assert!(matches!(news_of(&log).as_slice(), [News::LogEnded]));
+        let limit = usize::try_from(MAX_LINE_BYTES).expect("small");
+        let mut log = vec![b'x'; 2 * limit + 1];
+        log.extend(b"\r\nlast \xff");
+        let mut taken = Vec::new();
+        for_each_line(log.as_slice(), |text| taken.push(text.to_owned()));
+        let lengths: Vec<usize> = taken.iter().map(String::len).collect();
+        assert_eq!(lengths[..3], [limit, limit, 1]);
+        assert_eq!(taken.last().map(String::as_str), Some("last \u{fffd}"));
+        assert_eq!(taken.len(), 4);
     }
 }
