@@ -1,7 +1,10 @@
 //! The host: it reads a topology, loads plugins and runs pipelines between Kafka and sinks.
 
 pub mod cli;
+pub mod clock;
+pub mod flow;
 pub mod http;
+pub mod kafka;
 pub mod log;
 pub mod metrics;
 pub mod shutdown;

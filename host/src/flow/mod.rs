@@ -15,6 +15,7 @@ mod transform;
 mod watermark;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::host::{Arena, CallScope, Collected, OwnedBatch, collect, collect_from};
 use weir_plugin_api::{Failure, HELD_NOTHING, PluginError, SEQ_DERIVED, SLOT_ALL, TimerRequest, error_kind};
 
-pub use build::{FlowParts, build};
+pub use build::{FlowParts, build, node_labels, plugin_or_kafka};
 pub use ledger::{Ledger, SettledCounts, mark};
 pub use outbox::Outbox;
 pub use refusal::{Origin, Refusal, Stage};
@@ -125,7 +126,10 @@ impl Flow {
     }
 
     /// Takes a batch of one slot. `number` is told the first `seq` and makes the batch. With `keep_bytes` the originals
-    /// stay until everything of them is settled.
+    /// stay until everything of them is settled. `judge` sees each timestamp and may refuse its record.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
     pub fn push(
         &mut self,
         source: usize,
@@ -133,22 +137,34 @@ impl Flow {
         offsets: impl Iterator<Item = i64>,
         keep_bytes: bool,
         number: impl FnOnce(u64) -> OwnedBatch,
-    ) {
+        judge: Option<&mut dyn FnMut(i64) -> Option<Refusal>>,
+    ) -> Result<(), FlowError> {
         let receivers = self.source_receivers.get(source).cloned().unwrap_or_default();
         let targets = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let first = self.ledger.open_source(slot, offsets, targets, keep_bytes);
         let batch = Rc::new(number(first));
         self.ledger.attach(first, &batch);
-        self.send(&receivers, &batch);
+        let mut begin = 0;
+        if let Some(judge) = judge {
+            for (at, record) in batch.records().iter().enumerate() {
+                let Some(refusal) = judge(record.timestamp_ms) else { continue };
+                self.send(&receivers, &batch, begin..at);
+                begin = at + 1;
+                self.refuse(record.seq, &refusal)?;
+                (0..targets).for_each(|_| self.ledger.done(record.seq));
+            }
+        }
+        self.send(&receivers, &batch, begin..batch.len());
+        Ok(())
     }
 
-    fn send(&mut self, receivers: &[Receiver], batch: &Rc<OwnedBatch>) {
+    fn send(&mut self, receivers: &[Receiver], batch: &Rc<OwnedBatch>, range: Range<usize>) {
         for receiver in receivers {
             let input = match receiver {
                 Receiver::Transform(index) => &mut self.transforms[*index].input,
                 Receiver::Sink(index) => &mut self.sinks[*index].input,
             };
-            input.push(batch, 0..batch.len());
+            input.push(batch, range.clone());
         }
     }
 
@@ -252,7 +268,7 @@ impl Flow {
         &self,
         index: usize,
         input: &OwnedBatch,
-        range: &std::ops::Range<usize>,
+        range: &Range<usize>,
         records: usize,
         mut collected: Collected,
     ) -> (usize, Collected, Option<(u64, Refusal)>) {
@@ -290,7 +306,7 @@ impl Flow {
         Some((record.seq, panic_refusal(node, message)))
     }
 
-    fn consume_inputs(&mut self, index: usize, input: &OwnedBatch, range: std::ops::Range<usize>) {
+    fn consume_inputs(&mut self, index: usize, input: &OwnedBatch, range: Range<usize>) {
         let stateful = self.transforms[index].is_stateful();
         for record in input.records().get(range).unwrap_or_default() {
             if stateful {
@@ -323,7 +339,7 @@ impl Flow {
             if let Some(first) = first_derived {
                 self.ledger.attach(first, &batch);
             }
-            self.send(&receivers, &batch);
+            self.send(&receivers, &batch, 0..batch.len());
         }
         for failure in failures {
             let refusal = self.transform_refusal(index, &failure);

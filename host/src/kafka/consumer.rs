@@ -16,6 +16,9 @@ use rdkafka::types::RDKafkaRespErr;
 use super::PartitionQueue;
 use super::client::{ClientError, client_config};
 
+/// Longest wait for the metadata of one topic; asked when an assignment comes, never per record.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Topic and partition.
 pub type Partition = (String, i32);
 
@@ -35,6 +38,8 @@ struct Noted {
     rebalances: VecDeque<Rebalance>,
     commit_failure: Option<String>,
     fatal: Option<String>,
+    /// Nobody is left to answer rebalances.
+    is_closing: bool,
     /// The newest reason why no broker answers; cleared by whatever shows that one does.
     unreachable: Option<String>,
 }
@@ -92,6 +97,16 @@ impl ClientContext for GroupContext {
 impl ConsumerContext for GroupContext {
     /// Notes the event and answers nothing: librdkafka waits for `assign` or `unassign`.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.with(|noted| noted.is_closing) {
+            let answer = match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+                _ => consumer.unassign(),
+            };
+            if let Err(error) = answer {
+                tracing::debug!(event = "kafka_consumer_error", %error);
+            }
+            return;
+        }
         let partitions = partitions(list);
         let rebalance = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
@@ -238,5 +253,19 @@ impl GroupConsumer {
     /// Something came from a broker.
     pub fn note_reachable(&self) {
         self.context.with(|noted| noted.unreachable = None);
+    }
+
+    /// Number of partitions of a topic; `None` while Kafka does not answer or has no such topic.
+    pub fn partition_count(&self, topic: &str) -> Option<i32> {
+        let metadata = self.consumer.client().fetch_metadata(Some(topic), METADATA_TIMEOUT).ok()?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+        i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)
+    }
+}
+
+impl Drop for GroupConsumer {
+    /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer.
+    fn drop(&mut self) {
+        self.context.with(|noted| noted.is_closing = true);
     }
 }
