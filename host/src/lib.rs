@@ -1,1 +1,4 @@
 //! The host
+
+pub mod commands;
+pub mod topology;
