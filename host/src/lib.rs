@@ -2,11 +2,15 @@
 
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod flow;
 pub mod http;
 pub mod kafka;
 pub mod log;
 pub mod metrics;
+pub mod plugin;
 pub mod shutdown;
 pub mod status;
 pub mod supervisor;
+pub mod task;
+pub mod topology;

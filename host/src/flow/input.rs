@@ -15,7 +15,7 @@ pub struct Input {
 
 impl Input {
     pub fn push(&mut self, batch: &Rc<OwnedBatch>, range: Range<usize>) {
-        if !range.is_empty() {
+        if range.start < range.end {
             self.records += range.len();
             self.batches.push_back((Rc::clone(batch), range));
         }
@@ -32,7 +32,7 @@ impl Input {
         let records = records.min(range.len());
         range.start += records;
         self.records -= records;
-        if range.is_empty() {
+        if range.start >= range.end {
             self.batches.pop_front();
         }
     }

@@ -36,7 +36,6 @@ use crate::clock::Clock;
 use crate::metrics::{NodeIndex, TaskCounters};
 use crate::status::{CallMonitor, TaskState};
 use crate::topology::{OnError, Policy};
-use ledger::Maker;
 use refusal::{headers, shown_key};
 use sink::Verdict;
 use transform::UNEXPLAINED_PANICS_MAX;

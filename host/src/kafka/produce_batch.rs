@@ -12,6 +12,9 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
 use weir_plugin_api::Record;
 
+/// `RD_KAFKA_PARTITION_UA`: a C macro, which the bindings do not carry.
+const PARTITION_UNASSIGNED: i32 = -1;
+
 /// A topic of one producer; not used past the producer, which its owner keeps beside it.
 pub(super) struct ProducerTopic {
     topic: NonNull<sys::rd_kafka_topic_t>,
@@ -48,7 +51,7 @@ impl ProducerTopic {
             sys::rd_kafka_message_t {
                 err: RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
                 rkt: std::ptr::null_mut(),
-                partition: sys::RD_KAFKA_PARTITION_UA,
+                partition: PARTITION_UNASSIGNED,
                 payload,
                 len,
                 key,
@@ -64,7 +67,7 @@ impl ProducerTopic {
         let taken = unsafe {
             sys::rd_kafka_produce_batch(
                 self.topic.as_ptr(),
-                sys::RD_KAFKA_PARTITION_UA,
+                PARTITION_UNASSIGNED,
                 sys::RD_KAFKA_MSG_F_COPY as i32,
                 self.messages.as_mut_ptr(),
                 count,
