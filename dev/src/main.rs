@@ -18,6 +18,11 @@ struct Arguments {
 enum Command {
     /// Runs a command beside a real Kafka and Elasticsearch, named in its environment.
     WithServers(commands::with_servers::WithServers),
+    /// Measures reduce-visits against a bare rdkafka loop (release build; starts its own Kafka).
+    Bench(commands::bench::Bench),
+    /// The bare rdkafka loop itself, until SIGTERM.
+    #[command(hide = true)]
+    BareLoop(commands::bench::BareLoopArguments),
     /// Runs a real Kafka in the foreground and prints its address.
     Kafka,
     /// Runs a real Elasticsearch in the foreground and prints its address.
@@ -27,6 +32,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::WithServers(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
+        Command::BareLoop(arguments) => arguments.run(),
         Command::Kafka => commands::foreground::kafka(),
         Command::Elasticsearch(arguments) => commands::foreground::elasticsearch(arguments),
     };

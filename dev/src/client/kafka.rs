@@ -11,7 +11,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::read::{self, Record};
 use super::wait::wait_until;
@@ -115,15 +115,27 @@ impl Kafka {
         Ok(count)
     }
 
+    /// The offset after the last committed record of each partition that has one.
+    fn after_last(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let mut after_last = BTreeMap::new();
+        read::for_each(&self.config(), topic, &self.partitions(topic)?, |message| {
+            after_last.insert(message.partition(), message.offset() + 1);
+        })?;
+        Ok(after_last)
+    }
+
     /// The end offsets by partition (control records count).
     pub fn ends(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
-        let client: BaseConsumer = self.config().create()?;
-        let mut ends = BTreeMap::new();
-        for partition in self.partitions(topic)? {
-            let (_, end) = client.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-            ends.insert(partition, end);
-        }
-        Ok(ends)
+        self.watermarks(topic)?.ends()
+    }
+
+    /// The end offsets over one connection, for a caller that looks often.
+    pub fn watermarks(&self, topic: &str) -> Result<Watermarks> {
+        Ok(Watermarks {
+            client: self.config().create()?,
+            topic: topic.to_owned(),
+            partitions: self.partitions(topic)?,
+        })
     }
 
     /// The offsets that `group` has committed; partitions without one are left out.
@@ -147,11 +159,7 @@ impl Kafka {
     /// Waits until `group` has committed past the last record of every partition of `topic`:
     /// by the delivery guarantee, everything that follows from them is then durable.
     pub fn wait_settled(&self, group: &str, topic: &str, timeout: Duration) -> Result<()> {
-        let after_last: BTreeMap<i32, i64> = self
-            .read(topic)?
-            .into_iter()
-            .filter_map(|(p, records)| Some((p, records.last()?.offset + 1)))
-            .collect();
+        let after_last = self.after_last(topic)?;
         let what = format!("group {group} to commit all of {topic} {after_last:?}");
         wait_until(&what, timeout, || {
             let committed = self
@@ -188,6 +196,31 @@ impl Kafka {
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         Ok(self.config().create()?)
+    }
+}
+
+/// The end offsets of one topic.
+pub struct Watermarks {
+    client: BaseConsumer,
+    topic: String,
+    partitions: Vec<i32>,
+}
+
+impl Watermarks {
+    /// By partition.
+    pub fn ends(&self) -> Result<BTreeMap<i32, i64>> {
+        let end = |&partition: &i32| {
+            let (_, end) = self
+                .client
+                .fetch_watermarks(&self.topic, partition, REQUEST_TIMEOUT)?;
+            Ok((partition, end))
+        };
+        self.partitions.iter().map(end).collect()
+    }
+
+    /// Over all partitions.
+    pub fn sum(&self) -> Result<i64> {
+        Ok(self.ends()?.values().sum())
     }
 }
 

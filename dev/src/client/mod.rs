@@ -7,7 +7,7 @@ mod wait;
 mod write;
 
 pub use documents::{Document, Index};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, Watermarks};
 pub use read::{Record, Timestamp};
 pub use wait::wait_until;
 pub use write::Row;

@@ -21,7 +21,7 @@ struct Shared {
 
 impl Log {
     /// Collects lines until the writer closes its end.
-    pub(super) fn collect(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn collect(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n') {

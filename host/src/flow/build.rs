@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_plugin_api::host::{HostService, host_handle};
-use weir_plugin_api::{CreateContext, HostHandle, PluginError, log_level};
+use weir_plugin_api::{HostHandle, log_level};
 
 use super::transform::Factory;
 use super::{Flow, Ledger, Outbox, Poison, Receiver, SinkNode, Slots, Target, TransformNode};
 use super::input::Input;
 use crate::clock::Clock;
 use crate::metrics::TaskCounters;
-use crate::plugin::Catalog;
+use crate::plugin::{CallError, Catalog, Creation};
 use crate::status::{CallMonitor, NodeLabel};
 use crate::topology::{NodeRef, Pipeline, Sink, SinkKind, Transform};
 
@@ -26,7 +26,7 @@ pub struct FlowParts<'a> {
     /// Records at which a stateful transform panicked before, with the message.
     pub poison: BTreeMap<Poison, String>,
     /// How a sink delivers: as the topology says, or into a test's hands.
-    pub target: &'a dyn Fn(&Sink, HostHandle) -> Result<Target, PluginError>,
+    pub target: &'a dyn Fn(&Sink, HostHandle) -> Result<Target, CallError>,
 }
 
 /// What the plugins of a node log, with who says it.
@@ -70,13 +70,12 @@ pub fn plugin_or_kafka(
     task: u32,
     sink: &Sink,
     host: HostHandle,
-) -> Result<Target, PluginError> {
+) -> Result<Target, CallError> {
     match &sink.kind {
         SinkKind::Kafka { topic, .. } => Ok(Target::Kafka { topic: topic.clone() }),
         SinkKind::Plugin { plugin, config, .. } => {
-            let context =
-                CreateContext { host, pipeline: pipeline.name.as_str().into(), node: sink.name.as_str().into(), task };
-            let instance = catalog.create_sink(plugin, config, &context)?;
+            let creation = Creation { host, pipeline: &pipeline.name, node: &sink.name, task };
+            let instance = catalog.create_sink(plugin, config, &creation)?;
             Ok(Target::Plugin(Box::new(super::sink::PluginSink::new(plugin, instance))))
         }
     }
@@ -94,8 +93,8 @@ fn factory(catalog: &Arc<Catalog>, pipeline: &str, task: u32, node: &Transform, 
     let (pipeline, name, plugin) = (pipeline.to_owned(), node.name.clone(), node.plugin.clone());
     let config: serde_json::Value = (*node.config).clone();
     Box::new(move || {
-        let context = CreateContext { host, pipeline: pipeline.as_str().into(), node: name.as_str().into(), task };
-        catalog.create_transform(&plugin, &config, &context)
+        let creation = Creation { host, pipeline: &pipeline, node: &name, task };
+        catalog.create_transform(&plugin, &config, &creation)
     })
 }
 
@@ -103,7 +102,7 @@ fn factory(catalog: &Arc<Catalog>, pipeline: &str, task: u32, node: &Transform, 
 ///
 /// # Errors
 /// A plugin that cannot make its instance.
-pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, PluginError> {
+pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallError> {
     let FlowParts { task, catalog, outbox, clock, monitor, counters, poison, target } = parts;
     let service = |node: &str| {
         host_handle(NodeService { pipeline: pipeline.name.clone(), node: node.to_owned(), task, clock })

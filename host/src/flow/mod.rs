@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_plugin_api::host::{Arena, CallScope, Collected, OwnedBatch, collect, collect_from};
-use weir_plugin_api::{Failure, HELD_NOTHING, PluginError, SEQ_DERIVED, SLOT_ALL, TimerRequest, error_kind};
+use weir_plugin_api::{Batch, Failure, Output, Record, SEQ_DERIVED, SLOT_ALL, TimerRequest};
 
 pub use build::{FlowParts, build, node_labels, plugin_or_kafka};
 pub use ledger::{Ledger, SettledCounts, mark};
@@ -34,6 +34,7 @@ pub use watermark::{PartitionTime, TimeRules};
 
 use crate::clock::Clock;
 use crate::metrics::{NodeIndex, TaskCounters};
+use crate::plugin::{CallError, CallErrorKind, TransformInstance};
 use crate::status::{CallMonitor, TaskState};
 use crate::topology::{OnError, Policy};
 use refusal::{headers, shown_key};
@@ -46,6 +47,8 @@ pub const INPUT_RECORDS_MAX: usize = 8_192;
 pub const UNSETTLED_RECORDS_MAX: usize = 500_000;
 /// A call that lasted this long ends the round: the task polls, flushes and commits before the next.
 pub const SLOW_CALL: Duration = Duration::from_millis(100);
+/// Wait before a sink that asked for a retry without a time is offered records again.
+const SINK_RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Wait between two tries to put a dead letter into a full producer queue.
 const DEAD_LETTER_RETRY_WAIT: Duration = Duration::from_millis(50);
 
@@ -228,18 +231,18 @@ impl Flow {
             CallScope { slots: self.slots.names(), now_ms: self.clock.now_ms(), yield_flag: self.monitor.yield_flag() };
         let instance = &mut self.transforms[index].instance;
         self.monitor.begin(index);
-        let (consumed, collected) =
+        let (processed, collected) =
             collect(&input, range.clone(), scope, Arena::default(), |batch, out| instance.process(batch, out));
         self.monitor.end();
         let took = began.elapsed();
         counters[self.transform_counters[index]].call_durations.observe(took);
-        let error = consumed.error.into_option();
-        if let Some(error) = error.as_ref().filter(|error| error.kind == error_kind::PANIC) {
+        let error = processed.error;
+        if let Some(error) = error.as_ref().filter(|error| error.kind == CallErrorKind::Panic) {
             drop(collected);
             self.recover_from_panic(index, &input, range.len(), range.start, error)?;
             return Ok(Advance::Yielded);
         }
-        let records = consumed.records.min(range.len());
+        let records = processed.consumed.min(range.len());
         let (records, collected, refused) = self.stop_before_refused(index, &input, &range, records, collected);
         self.transforms[index].input.consume(records);
         self.take_outputs(index, collected)?;
@@ -248,7 +251,7 @@ impl Flow {
             self.refuse(seq, &refusal)?;
         }
         match error {
-            Some(error) if error.kind == error_kind::RETRYABLE => {
+            Some(error) if error.kind == CallErrorKind::Retryable => {
                 self.retry_or_refuse(index, &input, range.start + records, &error)?;
                 Ok(Advance::Yielded)
             }
@@ -370,7 +373,7 @@ impl Flow {
         index: usize,
         input: &OwnedBatch,
         at: usize,
-        error: &PluginError,
+        error: &CallError,
     ) -> Result<(), FlowError> {
         let node = &mut self.transforms[index];
         let failing_for = node.retry_later(error, Instant::now());
@@ -402,10 +405,10 @@ impl Flow {
         input: &OwnedBatch,
         given: usize,
         at: usize,
-        error: &PluginError,
+        error: &CallError,
     ) -> Result<(), FlowError> {
         let node = &mut self.transforms[index];
-        let message = error.message.to_string();
+        let message = error.message.clone();
         tracing::error!(event = "plugin_panicked", node = node.name, plugin = node.plugin, message);
         let Some(first) = input.records().get(at) else { return Ok(()) };
         if node.is_stateful() {
@@ -476,13 +479,13 @@ impl Flow {
     fn dead_letter(
         &mut self,
         seq: u64,
-        record: &weir_plugin_api::Record<'_>,
+        record: &Record<'_>,
         origin: &Origin,
         refusal: &Refusal,
     ) -> Result<(), FlowError> {
         let headers = headers(&self.pipeline, self.task, origin, refusal);
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let record = weir_plugin_api::Record { seq, ..*record };
+        let record = Record { seq, ..*record };
         while !self.outbox.dead_letter(&self.on_error.topic, &record, &headers) {
             // The producer's queue is full: Kafka is away or slow. Waiting here holds back this task alone.
             self.outbox.flush(DEAD_LETTER_RETRY_WAIT);
@@ -530,8 +533,8 @@ impl Flow {
                     self.monitor.end();
                     match answer {
                         Ok(taken) => taken,
-                        Err(error) if error.kind == error_kind::RETRYABLE => {
-                            node.retry_at = Some(now + Duration::from_millis(error.retry_after_ms.max(100)));
+                        Err(error) if error.kind == CallErrorKind::Retryable => {
+                            node.retry_at = Some(now + error.retry_after.unwrap_or(SINK_RETRY_WAIT));
                             0
                         }
                         Err(error) => return Err(broken(&node.name, &error)),
@@ -561,7 +564,7 @@ impl Flow {
     fn visit_plugin_sinks(
         &mut self,
         counters: &mut TaskCounters,
-        mut visit: impl FnMut(&mut sink::PluginSink) -> Result<(bool, Vec<Verdict>), PluginError>,
+        mut visit: impl FnMut(&mut sink::PluginSink) -> Result<(bool, Vec<Verdict>), CallError>,
     ) -> Result<bool, FlowError> {
         let mut all_done = true;
         for index in 0..self.sinks.len() {
@@ -688,7 +691,7 @@ impl Flow {
                 continue;
             }
             node.watermarks.insert(slot, at_ms);
-            self.call_for_time(index, counters, |instance, out| instance.on_watermark(slot, at_ms, out))?;
+            self.call_for_time(index, counters, |instance, batch, out| instance.on_watermark(batch, slot, at_ms, out))?;
         }
         Ok(())
     }
@@ -707,7 +710,7 @@ impl Flow {
         for timer in due {
             self.timers.remove(&timer);
             let (index, slot, id) = timer;
-            self.call_for_time(index, counters, |instance, out| instance.on_timer(slot, id, now_ms, out))?;
+            self.call_for_time(index, counters, |instance, batch, out| instance.on_timer(batch, slot, id, now_ms, out))?;
         }
         Ok(())
     }
@@ -717,14 +720,18 @@ impl Flow {
         index: usize,
         counters: &mut TaskCounters,
         call: impl for<'b> FnOnce(
-            &mut crate::plugin::TransformInstance,
-            &mut weir_plugin_api::Output<'b>,
-        ) -> Result<(), PluginError>,
+            &mut TransformInstance,
+            &Batch<'b>,
+            &mut Output<'b>,
+        ) -> Result<(), CallError>,
     ) -> Result<(), FlowError> {
         let began = Instant::now();
+        let scope =
+            CallScope { slots: self.slots.names(), now_ms: self.clock.now_ms(), yield_flag: self.monitor.yield_flag() };
         let instance = &mut self.transforms[index].instance;
         self.monitor.begin(index);
-        let (answer, collected) = collect_from(None, CallScope::NONE, Arena::default(), |_, out| call(instance, out));
+        let (answer, collected) =
+            collect_from(None, scope, Arena::default(), |batch, out| call(instance, batch, out));
         self.monitor.end();
         counters[self.transform_counters[index]].call_durations.observe(began.elapsed());
         answer.map_err(|error| broken(&self.transforms[index].name, &error))?;
@@ -764,9 +771,7 @@ impl Flow {
         for node in self.transforms.iter().filter(|node| node.is_stateful()) {
             for (slot, offset) in (0u32..).zip(offsets.iter_mut()) {
                 let held = node.instance.held(slot).map_err(|error| broken(&node.name, &error))?;
-                if held != HELD_NOTHING {
-                    *offset = (*offset).min(held);
-                }
+                *offset = held.map_or(*offset, |held| held.min(*offset));
             }
         }
         Ok(offsets)
@@ -821,22 +826,22 @@ impl Flow {
     }
 
     /// Last calls to the plugins.
-    pub fn stop(&mut self) {
-        for node in &mut self.transforms {
+    pub fn stop(self) {
+        for node in self.transforms {
             if let Err(error) = node.instance.stop() {
-                tracing::warn!(event = "plugin_stop_failed", node = node.name, message = %error.message);
+                tracing::warn!(event = "plugin_stop_failed", node = node.name, reason = %error);
             }
         }
-        for node in &mut self.sinks {
-            if let Target::Plugin(sink) = &mut node.target {
+        for node in self.sinks {
+            if let Target::Plugin(sink) = node.target {
                 sink.stop();
             }
         }
     }
 }
 
-fn broken(node: &str, error: &PluginError) -> FlowError {
-    FlowError::Broken { code: error.code.to_string(), message: format!("node `{node}`: {}", error.message) }
+fn broken(node: &str, error: &CallError) -> FlowError {
+    FlowError::Broken { code: error.code.clone(), message: format!("node `{node}`: {}", error.message) }
 }
 
 fn panic_refusal(node: &TransformNode, message: &str) -> Refusal {

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use weir_plugin_api::host::{Arena, CallScope, OwnedBatch, collect};
-use weir_plugin_api::{Batch, PluginError, Record, Rejection, Settlements, flush_state};
+use weir_plugin_api::{Batch, Record, Rejection, Settlements};
 
 use super::input::Input;
-use crate::plugin::SinkInstance;
+use crate::plugin::{CallError, CallErrorKind, SinkInstance};
 
 /// How a sink delivers.
 pub enum Target {
@@ -71,7 +71,7 @@ impl PluginSink {
         batch: &Rc<OwnedBatch>,
         range: Range<usize>,
         scope: CallScope<'_>,
-    ) -> Result<usize, PluginError> {
+    ) -> Result<usize, CallError> {
         let numbers = self.first + self.deliveries.len() as u64..;
         let (_, numbered) = collect(batch, range.clone(), CallScope::NONE, Arena::default(), |batch, out| {
             for (record, seq) in batch.records.iter().zip(numbers) {
@@ -79,30 +79,30 @@ impl PluginSink {
             }
         });
         let view = Batch::new(numbered.batch.records(), scope.slots, scope.now_ms, scope.yield_flag);
-        let consumed = self.instance.write(&view, &mut self.settlements);
-        if let Some(error) = consumed.error.into_option() {
+        let processed = self.instance.write(&view, &mut self.settlements);
+        if let Some(error) = processed.error {
             return Err(error);
         }
-        let accepted = batch.records().get(range).unwrap_or_default().iter().take(consumed.records);
+        let accepted = batch.records().get(range).unwrap_or_default().iter().take(processed.consumed);
         self.deliveries.extend(accepted.map(|record| Some(record.seq)));
-        self.open += consumed.records;
-        Ok(consumed.records)
+        self.open += processed.consumed;
+        Ok(processed.consumed)
     }
 
     /// Lets the plugin report.
-    pub fn poll(&mut self) -> Result<Vec<Verdict>, PluginError> {
+    pub fn poll(&mut self) -> Result<Vec<Verdict>, CallError> {
         self.instance.poll(&mut self.settlements)?;
         self.take_verdicts()
     }
 
     /// Lets the plugin finish what it has, at most for `wait`.
-    pub fn flush(&mut self, wait: Duration) -> Result<(bool, Vec<Verdict>), PluginError> {
+    pub fn flush(&mut self, wait: Duration) -> Result<(bool, Vec<Verdict>), CallError> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let state = self.instance.flush(wait_ms, &mut self.settlements)?;
-        Ok((state == flush_state::DONE, self.take_verdicts()?))
+        let done = self.instance.flush(wait_ms, &mut self.settlements)?;
+        Ok((done, self.take_verdicts()?))
     }
 
-    fn take_verdicts(&mut self) -> Result<Vec<Verdict>, PluginError> {
+    fn take_verdicts(&mut self) -> Result<Vec<Verdict>, CallError> {
         let settled = std::mem::take(&mut self.settlements.settled);
         let rejections = std::mem::take(&mut self.settlements.rejections);
         let mut verdicts = Vec::with_capacity(settled.len() + rejections.len());
@@ -119,19 +119,18 @@ impl PluginSink {
         Ok(verdicts)
     }
 
-    fn close(&mut self, delivery: u64) -> Result<u64, PluginError> {
+    fn close(&mut self, delivery: u64) -> Result<u64, CallError> {
         let index = delivery.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let seq = index.and_then(|index| self.deliveries.get_mut(index)).and_then(Option::take);
         self.open -= usize::from(seq.is_some());
-        seq.ok_or_else(|| PluginError {
-            kind: weir_plugin_api::error_kind::FATAL,
-            retry_after_ms: 0,
+        seq.ok_or_else(|| CallError {
+            kind: CallErrorKind::Protocol,
+            retry_after: None,
             code: "plugin.protocol.settle".into(),
             message: format!(
-                "the plugin `{}` settled the delivery {delivery}, which it does not hold; report this to its author",
+                "plugin `{}` broke the plugin protocol: it settled delivery {delivery}, which it does not hold",
                 self.plugin
-            )
-            .into(),
+            ),
         })
     }
 
@@ -151,9 +150,9 @@ impl PluginSink {
         self.open
     }
 
-    pub fn stop(&mut self) {
+    pub fn stop(self) {
         if let Err(error) = self.instance.stop() {
-            tracing::warn!(event = "plugin_stop_failed", plugin = self.plugin, message = %error.message);
+            tracing::warn!(event = "plugin_stop_failed", reason = %error);
         }
     }
 }

@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use weir_plugin_api::PluginError;
 use weir_plugin_api::host::OwnedBatch;
 
 use super::Receiver;
 use super::input::Input;
-use crate::plugin::TransformInstance;
+use crate::plugin::{CallError, TransformInstance};
 use crate::topology::Scope;
 
 /// Panics of one instance's successors that no single record explains, before the task fails.
@@ -21,7 +20,7 @@ const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Makes a fresh instance.
-pub type Factory = Box<dyn Fn() -> Result<TransformInstance, PluginError>>;
+pub type Factory = Box<dyn Fn() -> Result<TransformInstance, CallError>>;
 
 /// A call that is to be tried again.
 pub struct Retry {
@@ -65,13 +64,11 @@ impl TransformNode {
     }
 
     /// Notes a retryable error; answers for how long the same call has failed.
-    pub fn retry_later(&mut self, error: &PluginError, now: Instant) -> Duration {
+    pub fn retry_later(&mut self, error: &CallError, now: Instant) -> Duration {
         let (since, tries) = self.retry.as_ref().map_or((now, 0), |retry| (retry.since, retry.tries));
-        let wait = match error.retry_after_ms {
-            0 => RETRY_WAIT_MIN.saturating_mul(1 << tries.min(16)).min(RETRY_WAIT_MAX),
-            ms => Duration::from_millis(ms),
-        };
-        let reason = error.message.to_string();
+        let wait = RETRY_WAIT_MIN.saturating_mul(1 << tries.min(16)).min(RETRY_WAIT_MAX);
+        let wait = error.retry_after.unwrap_or(wait);
+        let reason = error.message.clone();
         self.retry = Some(Retry { since, at: now + wait, tries: tries + 1, reason });
         now.duration_since(since)
     }

@@ -12,12 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir_plugin_api::PluginError;
-
 use crate::flow::{FlowError, Poison, SlotKey};
 use crate::kafka::{ClientError, KafkaError};
 use crate::metrics::TaskMeter;
-use crate::plugin::Catalog;
+use crate::plugin::{CallError, Catalog};
 use crate::shutdown::Signals;
 use crate::status::{CallMonitor, TaskState, TaskStatus};
 use crate::topology::Pipeline;
@@ -90,8 +88,8 @@ impl From<KafkaError> for TaskError {
     }
 }
 
-impl From<PluginError> for TaskError {
-    fn from(error: PluginError) -> Self {
+impl From<CallError> for TaskError {
+    fn from(error: CallError) -> Self {
         TaskError::Restart(format!("{}: {}", error.code, error.message))
     }
 }

@@ -41,9 +41,8 @@ struct Task<'a> {
 pub fn run(context: &TaskContext, meter: &mut TaskMeter, memory: &mut Memory) -> Result<TaskEnd, TaskError> {
     let mut task = Task::start(context, meter, memory)?;
     let ended = task.work();
-    task.flow.stop();
     task.flow.count_settled(&mut task.meter.counters);
-    task.meter.publish();
+    task.flow.stop();
     ended
 }
 

@@ -28,7 +28,9 @@ pub use batch::{
 };
 pub use bytes::Bytes;
 pub use error::{Consumed, PluginError, error_kind};
-pub use manifest::{MANIFEST_LEN_MAX, MANIFEST_SECTION, manifest_bytes, manifest_len};
+pub use manifest::{
+    MANIFEST_LEN_MAX, MANIFEST_SECTION, NAME_LEN_MAX, is_legal_name, manifest_bytes, manifest_len,
+};
 pub use module::{
     ConfigError, CreateContext, Description, PluginDecl, PluginDeclRef, PluginModule,
     PluginModuleRef, plugin_kind, replay, scope,

@@ -1,12 +1,37 @@
 //! The manifest: a text of `key=value` lines in an ELF section of its own, so that a host can tell what a file is
 //! without running any of its code.
 //!
-//! Keys: `api`, `sdk`, `rustc`, `panic`, `crate`, `version`, and one `plugin` per name.
+//! First line `manifest=1`. Keys: `api`, `sdk`, `rustc`, `panic`, `crate`, `version`, and one `plugin` per plugin,
+//! its value `transform:NAME` or `sink:NAME`. A reader passes over keys that it does not know.
 
 /// Name of the ELF section.
 pub const MANIFEST_SECTION: &str = ".weir_plugin";
 /// A host refuses a larger section unread.
 pub const MANIFEST_LEN_MAX: usize = 64 * 1024;
+
+/// Longest plugin name, in bytes.
+pub const NAME_LEN_MAX: usize = 64;
+
+/// True for `[a-z0-9][a-z0-9_-]{0,63}`.
+pub const fn is_legal_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() > NAME_LEN_MAX {
+        return false;
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        let legal = match bytes[at] {
+            b'a'..=b'z' | b'0'..=b'9' => true,
+            b'_' | b'-' => at > 0,
+            _ => false,
+        };
+        if !legal {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
 
 /// Length of the joined parts, for [`manifest_bytes`].
 pub const fn manifest_len(parts: &[&str]) -> usize {

@@ -62,7 +62,6 @@ pub struct CreateContext<'a> {
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginDeclRef)))]
-#[sabi(missing_field(panic))]
 pub struct PluginDecl {
     pub name: RStr<'static>,
     pub version: RStr<'static>,
@@ -85,7 +84,6 @@ pub struct PluginDecl {
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
-#[sabi(missing_field(panic))]
 pub struct PluginModule {
     /// `API_VERSION` of the plugin's build.
     pub api_version: RStr<'static>,

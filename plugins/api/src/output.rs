@@ -52,6 +52,12 @@ pub struct Output<'b> {
     grow: unsafe extern "C" fn(*mut (), usize, &mut *mut u8, &mut *mut u8),
 }
 
+#[cold]
+#[inline(never)]
+fn arena_refuses(len: usize) -> ! {
+    panic!("the arena of a call's outputs has no room for {len} bytes more")
+}
+
 /// Alignment of every allocation: enough for [`Header`], the only non-byte type allocated.
 const ALIGN: usize = 8;
 const _: () = assert!(align_of::<Header<'static>>() <= ALIGN);
@@ -63,8 +69,9 @@ impl<'b> Output<'b> {
             records,
             failures: RVec::new(),
             timers: RVec::new(),
-            cur: std::ptr::null_mut(),
-            end: std::ptr::null_mut(),
+            // An empty window that is not null: an empty copy must not look like Kafka's null.
+            cur: std::ptr::dangling_mut::<u64>().cast(),
+            end: std::ptr::dangling_mut::<u64>().cast(),
             arena: std::ptr::from_mut(arena).cast(),
             grow: crate::host::arena_grow,
         }
@@ -80,13 +87,21 @@ impl<'b> Output<'b> {
     }
 
     /// Room for `len` bytes, zeroed or stale but initialised.
+    ///
+    /// # Panics
+    /// Where the arena refuses: this call's outputs would pass [`crate::host::ARENA_BYTES_MAX`], or the host is out of
+    /// memory. In a plugin the panic is caught at its entry point.
     #[inline]
     pub fn alloc(&mut self, len: usize) -> &'b mut [u8] {
-        let rounded = len.next_multiple_of(ALIGN);
+        // `MAX` is no multiple of `ALIGN` and more than any arena gives, so it stands for an overflow.
+        let rounded = len.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX);
         if (self.end as usize) - (self.cur as usize) < rounded {
             // SAFETY: `arena` and `grow` were paired by `new`, which borrowed the arena for as long as the host lets
-            // this output live; `grow` leaves `cur..end` as at least `rounded` initialised bytes that nobody else holds.
+            // this output live; `grow` leaves `cur..end` as initialised bytes that nobody else holds.
             unsafe { (self.grow)(self.arena, rounded, &mut self.cur, &mut self.end) };
+            if (self.end as usize) - (self.cur as usize) < rounded {
+                arena_refuses(len);
+            }
         }
         let start = self.cur;
         // SAFETY: `cur..end` holds at least `rounded` bytes (checked or just grown), so both stay inside one chunk; the
@@ -149,5 +164,13 @@ impl<'b> Output<'b> {
 
     pub fn emitted(&self) -> &[Record<'b>] {
         &self.records
+    }
+
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    pub fn timers(&self) -> &[TimerRequest] {
+        &self.timers
     }
 }

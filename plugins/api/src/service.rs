@@ -13,7 +13,6 @@ pub mod log_level {
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = HostVtRef)))]
-#[sabi(missing_field(panic))]
 pub struct HostVt {
     pub log: unsafe extern "C" fn(*const (), u32, RStr<'_>),
     /// The host's wall clock, unix milliseconds (it stands still in golden tests).

@@ -15,6 +15,11 @@ macro_rules! export_plugins {
             use abi_stable::prefix_type::WithMetadata;
             use abi_stable::std_types::{ROption, RSlice, RStr};
 
+            $(const _: () = assert!(
+                api::is_legal_name($name),
+                "a plugin's name is 1 to 64 of a-z, 0-9, '-' and '_', and starts with a letter or digit"
+            );)+
+
             const MANIFEST_PARTS: &[&str] = &[
                 "manifest=1\napi=", api::API_VERSION,
                 "\nsdk=", $crate::shim::SDK_VERSION,
@@ -22,7 +27,7 @@ macro_rules! export_plugins {
                 "\npanic=unwind",
                 "\ncrate=", env!("CARGO_PKG_NAME"),
                 "\nversion=", env!("CARGO_PKG_VERSION"),
-                $("\nplugin=", $name,)+
+                $("\nplugin=", stringify!($kind), ":", $name,)+
                 "\n",
             ];
 

@@ -6,6 +6,6 @@ mod batch;
 mod service;
 
 pub(crate) use arena::arena_grow;
-pub use arena::{Arena, CHUNK_BYTES};
+pub use arena::{ARENA_BYTES_MAX, Arena, CHUNK_BYTES};
 pub use batch::{CallScope, Collected, OwnedBatch, RecordFields, collect, collect_from};
 pub use service::{HostService, host_handle};

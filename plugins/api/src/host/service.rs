@@ -33,11 +33,11 @@ static HOST_VT: &WithMetadata<HostVt> = &WithMetadata::new(HostVt { log, clock_m
 /// task and use it again for every instance.
 pub fn host_handle(service: impl HostService) -> HostHandle {
     let service: Box<dyn HostService> = Box::new(service);
-    let context: &'static Box<dyn HostService> = Box::leak(Box::new(service));
+    let context: *const Box<dyn HostService> = Box::into_raw(Box::new(service));
     // SAFETY: the context lives for ever, is `Sync`, and is what the functions of `HOST_VT` expect.
     unsafe {
         HostHandle::new(
-            std::ptr::from_ref(context).cast(),
+            context.cast(),
             HostVtRef(HOST_VT.static_as_prefix()),
         )
     }

@@ -1,5 +1,5 @@
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 use weir_plugin_api::{PluginError, error_kind};
@@ -7,14 +7,22 @@ use weir_plugin_api::{PluginError, error_kind};
 thread_local! {
     /// Message and place of the newest panic of this thread, as the hook saw it.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many [`guard`]s this thread is inside of.
+    static GUARDS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Replaces this library's panic hook by one that keeps message, file and line for [`guard`] and prints nothing. Each
-/// library has its own copy of std, hence its own hook. Only the exported module calls it, never a test binary.
+/// Replaces this library's panic hook by one that keeps message, file and line for [`guard`]. A panic outside of one, in
+/// a thread that the plugin started, goes to the hook that was there before, which prints it: nobody else would tell of
+/// it. Each library has its own copy of std, hence its own hook. Only the exported module calls it, never a test binary.
 pub fn install_panic_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        set_hook(Box::new(|info| {
+        let outside_of_guards = take_hook();
+        set_hook(Box::new(move |info| {
+            if GUARDS.try_with(Cell::get).unwrap_or(0) == 0 {
+                outside_of_guards(info);
+                return;
+            }
             let payload = info.payload();
             let text = payload.downcast_ref::<&str>().copied();
             let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -38,8 +46,11 @@ pub fn install_panic_hook() {
 
 /// Runs a plugin's code; a panic becomes an error that names the plugin's file and line.
 pub(crate) fn guard<R>(call: impl FnOnce() -> R) -> Result<R, PluginError> {
+    let _ = GUARDS.try_with(|guards| guards.set(guards.get() + 1));
     // Unwind safety: after a panic the host drops the instance, nothing looks at its state again.
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+    let answer = catch_unwind(AssertUnwindSafe(call));
+    let _ = GUARDS.try_with(|guards| guards.set(guards.get().saturating_sub(1)));
+    answer.map_err(|payload| {
         let kept =
             LAST_PANIC.try_with(|last| last.try_borrow_mut().ok().and_then(|mut last| last.take()));
         let message = kept
