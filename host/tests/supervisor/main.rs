@@ -48,7 +48,7 @@ fn trials() -> Vec<Trial> {
 }
 
 fn restarts() {
-    let rig = Rig::new(&[("a", "exit 1\nexit 1\nexit 0\nexit 1\nserve")]);
+    let rig = Rig::new(&[("a", "exit 1\npanic\nexit 0\nexit 1\nserve")]);
     let mut up = rig.up(Format::Json, rig::LONG_DRAIN_MS);
     until("the fifth start serves", || {
         up.has_event("ready", "a").then_some(())
@@ -59,6 +59,10 @@ fn restarts() {
         .filter_map(|line| line.get("restart_in_ms")?.as_u64())
         .collect();
     assert_eq!(pauses, [20, 40, 80, 80]);
+    let panics = up.events("panic");
+    assert_eq!(panics.len(), 1);
+    assert_eq!(panics[0]["message"], "on purpose");
+    assert_eq!(panics[0]["pipeline"], "a");
     assert_eq!(rig.pids("a").len(), 5);
     up.signal(Signal::TERM);
     assert_eq!(up.wait().code(), Some(0), "{}", up.log());
