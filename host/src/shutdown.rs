@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first one drains, the second one ends the process at once.
+//! SIGTERM and SIGINT: the first one drains, the second one ends the process at once. The death of the supervisor
+//! drains, too.
 
 use std::io;
 use std::process;
@@ -7,13 +8,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals as SignalStream;
 
 use crate::log;
 
 /// The exit code of a process that did not drain.
 const EXIT_FAILED: i32 = 1;
+
+/// What the kernel sends a host when its supervisor has died. Not SIGTERM: the kernel sends it once for every thread
+/// that the supervisor had, and a second SIGTERM would end the host before it has drained.
+const SUPERVISOR_DIED: i32 = SIGUSR1;
 
 /// Whether the process was asked to end. Clones see the same.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +34,8 @@ struct Shared {
 }
 
 impl Signals {
-    /// Takes over SIGTERM and SIGINT for the rest of the process's life. From the first one the process has
-    /// `drain_timeout` to end by itself; after that, and on a second signal, it ends with exit code 1 and says why in
+    /// Takes over SIGTERM and SIGINT, and SIGUSR1 for [`end_with_parent`], for the rest of the process's life. From
+    /// the first one the process has `drain_timeout` to end by itself; after that, and on a second signal, it ends with exit code 1 and says why in
     /// its last line on stderr.
     ///
     /// # Errors
@@ -38,7 +43,7 @@ impl Signals {
     pub fn install(drain_timeout: Duration) -> io::Result<Self> {
         let signals = Self::default();
         let of_thread = signals.clone();
-        let mut stream = SignalStream::new([SIGTERM, SIGINT])?;
+        let mut stream = SignalStream::new([SIGTERM, SIGINT, SUPERVISOR_DIED])?;
         thread::Builder::new()
             .name("weir-signals".to_owned())
             .spawn(move || {
@@ -81,19 +86,25 @@ impl Signals {
     }
 
     fn receive(&self, signal: i32, drain_timeout: Duration) {
-        if self.is_draining() {
-            end("a second signal ended the process before it had drained");
+        match (signal, self.is_draining()) {
+            (SUPERVISOR_DIED, true) => return,
+            (SUPERVISOR_DIED, false) => {
+                tracing::warn!(event = "draining", "draining because weir up has died");
+            }
+            (_, true) => end("a second signal ended the process before it had drained"),
+            (_, false) => {
+                let signal = if signal == SIGINT {
+                    "SIGINT"
+                } else {
+                    "SIGTERM"
+                };
+                tracing::info!(
+                    event = "draining",
+                    signal,
+                    "draining; a second signal ends the process at once"
+                );
+            }
         }
-        let signal = if signal == SIGINT {
-            "SIGINT"
-        } else {
-            "SIGTERM"
-        };
-        tracing::info!(
-            event = "draining",
-            signal,
-            "draining; a second signal ends the process at once"
-        );
         self.drain();
         // Without a deadline of its own a process with a stuck plugin call would never end.
         let deadline = thread::Builder::new()
@@ -116,15 +127,15 @@ fn end(reason: &str) -> ! {
     process::exit(EXIT_FAILED)
 }
 
-/// Ends this process with SIGTERM, so that it drains, when the process `parent` ends however it does. Call it on the
-/// main thread: Linux keeps the wish per thread.
+/// Drains this process, through [`Signals`], when the process `parent` ends however it does; before
+/// [`Signals::install`] it ends at once. Call it on the main thread: Linux keeps the wish per thread.
 ///
 /// Returns false when the parent is gone already; then the caller ends at once.
 ///
 /// # Errors
 /// The kernel refuses, which it does for an illegal signal only.
 pub fn end_with_parent(parent: i32) -> io::Result<bool> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::USR1))?;
     // The parent may have died before the line above; then this process has a new one and no signal will come.
     let current = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     Ok(current == Some(parent))

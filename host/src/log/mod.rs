@@ -15,6 +15,8 @@ pub use line::Line;
 pub use printer::{Format, Printer, say};
 pub use scrubber::Scrubber;
 
+use std::panic::PanicHookInfo;
+
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -58,7 +60,8 @@ impl Level {
     }
 }
 
-/// Sends everything that the process logs, through `tracing` or through `log`, to `printer`. Once per process.
+/// Sends everything that the process logs, through `tracing` or through `log`, to `printer`, and panics with it. Once
+/// per process.
 ///
 /// # Errors
 /// The process has a logger already.
@@ -66,5 +69,20 @@ pub fn init(level: Level, printer: Printer) -> Result<(), TryInitError> {
     tracing_subscriber::registry()
         .with(level.filter())
         .with(layer::LineLayer::new(printer))
-        .try_init()
+        .try_init()?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic as one line of the log: the default report is several lines of text, whatever the format.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(
+        event = "panic",
+        thread = thread.name(),
+        location,
+        "{}",
+        panic.payload_as_str().unwrap_or("a panic without a text")
+    );
 }

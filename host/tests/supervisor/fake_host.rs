@@ -46,6 +46,7 @@ pub fn main(folder: &Path) {
             wait_until_told(folder, &signals);
             serve(&options, &pipeline, &signals);
         }
+        "panic" => panic!("on purpose"),
         "hang" => {
             serve(&options, &pipeline, &signals);
             tracing::info!(event = "hanging", "never ending by itself");

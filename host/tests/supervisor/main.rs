@@ -20,7 +20,7 @@ fn main() {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         (
             "a_host_that_dies_is_restarted_with_growing_pauses",
             restarts,
@@ -28,6 +28,10 @@ fn trials() -> Vec<Trial> {
         ("a_killed_host_is_restarted", restarts_the_killed),
         ("a_refused_host_drains_the_others", refused),
         ("sigterm_drains_every_host", sigterm),
+        (
+            "a_host_between_two_starts_does_not_hold_up_the_end",
+            between_starts,
+        ),
         ("a_second_signal_ends_at_once", second_signal),
         ("a_host_that_does_not_drain_is_killed", drain_deadline),
         ("hosts_end_with_a_killed_supervisor", killed_supervisor),
@@ -44,7 +48,7 @@ fn trials() -> Vec<Trial> {
 }
 
 fn restarts() {
-    let rig = Rig::new(&[("a", "exit 1\nexit 1\nexit 0\nexit 1\nserve")]);
+    let rig = Rig::new(&[("a", "exit 1\npanic\nexit 0\nexit 1\nserve")]);
     let mut up = rig.up(Format::Json, rig::LONG_DRAIN_MS);
     until("the fifth start serves", || {
         up.has_event("ready", "a").then_some(())
@@ -55,6 +59,10 @@ fn restarts() {
         .filter_map(|line| line.get("restart_in_ms")?.as_u64())
         .collect();
     assert_eq!(pauses, [20, 40, 80, 80]);
+    let panics = up.events("panic");
+    assert_eq!(panics.len(), 1);
+    assert_eq!(panics[0]["message"], "on purpose");
+    assert_eq!(panics[0]["pipeline"], "a");
     assert_eq!(rig.pids("a").len(), 5);
     up.signal(Signal::TERM);
     assert_eq!(up.wait().code(), Some(0), "{}", up.log());
@@ -101,7 +109,7 @@ fn refused() {
 }
 
 fn sigterm() {
-    let rig = Rig::new(&[("a", "serve"), ("b", "serve"), ("c", "exit 1")]);
+    let rig = Rig::new(&[("a", "serve"), ("b", "serve")]);
     let mut up = rig.up(Format::Json, rig::LONG_DRAIN_MS);
     until("a and b serve", || {
         (up.has_event("ready", "a") && up.has_event("ready", "b")).then_some(())
@@ -117,6 +125,18 @@ fn sigterm() {
         foreign.map(|line| line["message"].clone()),
         Some(Value::from("not a line of a log"))
     );
+}
+
+fn between_starts() {
+    let mut rig = Rig::new(&[("a", "serve"), ("b", "exit 1")]);
+    rig.pause_ms = 600_000;
+    let mut up = rig.up(Format::Json, rig::LONG_DRAIN_MS);
+    until("a serves and b has died", || {
+        (up.has_event("ready", "a") && up.has_event("host_ended", "b")).then_some(())
+    });
+    up.signal(Signal::TERM);
+    assert_eq!(up.wait().code(), Some(0), "{}", up.log());
+    assert_eq!(rig.pids("b").len(), 1);
 }
 
 fn second_signal() {

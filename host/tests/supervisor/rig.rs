@@ -41,25 +41,25 @@ pub fn told_file(folder: &Path) -> PathBuf {
     folder.join("told")
 }
 
-/// The supervisor's process: `up FORMAT DRAIN_MS PIPELINE...`.
+/// The supervisor's process: `up FORMAT DRAIN_MS PAUSE_MS PIPELINE...`.
 pub fn up(mut arguments: impl Iterator<Item = String>) -> i32 {
     let format = arguments.next().expect("a format");
     let format = Format::from_str(&format, false).expect("a known format");
-    let drain_ms = arguments
-        .next()
-        .expect("a timeout")
-        .parse()
-        .expect("a number");
+    let mut next_ms = || {
+        let ms = arguments.next().expect("a duration");
+        Duration::from_millis(ms.parse().expect("a number"))
+    };
+    let (drain_timeout, pause) = (next_ms(), next_ms());
     let printer = Printer::new(format, Scrubber::default());
     log::init(Level::Info, printer.clone()).expect("no other logger");
     let http = http::bind(Listen::Address(([127, 0, 0, 1], 0).into())).expect("a free port");
     let file = Path::new("connectors.yaml");
     let mut settings = Settings::new(file, Level::Info, arguments.collect(), Duration::ZERO, http)
         .expect("a program");
-    settings.drain_timeout = Duration::from_millis(drain_ms);
+    settings.drain_timeout = drain_timeout;
     settings.restart = RestartPolicy {
-        first: Duration::from_millis(20),
-        longest: Duration::from_millis(80),
+        first: pause,
+        longest: pause * 4,
         reset_after: Duration::from_secs(600),
     };
     i32::from(supervisor::run(settings, printer).expect("a supervisor"))
@@ -69,6 +69,8 @@ pub fn up(mut arguments: impl Iterator<Item = String>) -> i32 {
 pub struct Rig {
     folder: TempDir,
     pipelines: Vec<String>,
+    /// The first pause before a restart; the longest is four times that.
+    pub pause_ms: u64,
 }
 
 impl Rig {
@@ -81,6 +83,7 @@ impl Rig {
         Self {
             folder,
             pipelines: pipelines.collect(),
+            pause_ms: 20,
         }
     }
 
@@ -89,7 +92,8 @@ impl Rig {
         let format = format.to_possible_value().expect("a name");
         let child = self
             .command()
-            .args(["up", format.get_name(), &drain_ms.to_string()])
+            .args(["up", format.get_name()])
+            .args([drain_ms, self.pause_ms].map(|ms| ms.to_string()))
             .args(&self.pipelines)
             .stderr(File::create(&log).expect("a file"))
             .spawn()
@@ -177,8 +181,8 @@ impl Up {
 
     /// Where the supervisor itself listens.
     pub fn address(&self) -> Option<SocketAddr> {
-        let own = self.events("listening").into_iter();
-        let own = own.filter(|line| line.get("pipeline").is_none()).last()?;
+        let mut lines = self.events("listening").into_iter();
+        let own = lines.find(|line| line.get("pipeline").is_none())?;
         own["http"].as_str()?.parse().ok()
     }
 }
