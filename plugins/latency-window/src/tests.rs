@@ -391,7 +391,10 @@ fn configurations_are_checked() {
         (json!({"percentiles": [50, 50.0]}), "/percentiles/1"),
         (json!({"start_field": ""}), "/start_field"),
         (json!({"start_field": "a..b"}), "/start_field"),
-        (json!({"start_field": (["a"; 17].join("."))}), "/start_field"),
+        (
+            json!({"start_field": (["a"; 17].join("."))}),
+            "/start_field",
+        ),
         (json!({"epoch": 8_388_608}), "/epoch"),
         (json!({"emit": "sketch"}), "/emit"),
         (json!({"merge": true}), "/merge"),

@@ -229,59 +229,57 @@ fn assert_rank_errors(name: &str, sorted: &[f64], summary: &Summary) {
 fn estimates_are_near_in_rank_alone_and_merged() {
     let count = 100_000;
     let mut estimated = 0;
-    for seed in 1..=2 {
-        let mut rng = seeded(seed);
-        for (name, mut draw) in shapes() {
-            let values: Vec<f64> = (0..count)
-                .map(|index| draw(&mut rng, index as f64 / count as f64))
-                .collect();
-            let mut single = distribution(values.iter().copied());
-            let mut parts = vec![Distribution::default(); 64];
-            for (index, value) in values.iter().enumerate() {
-                parts[index % 64].add(sample(*value));
-            }
-            let mut sorted = values;
-            sorted.sort_by(f64::total_cmp);
-
-            let before = encoded(&single);
-            assert_rank_errors(&name, &sorted, &single.summary(&ASKED).expect("not empty"));
-            assert_eq!(
-                encoded(&single),
-                before,
-                "{name}: a query changed the state"
-            );
-            assert!(before.len() <= 16 * 1024, "{name}: {} bytes", before.len());
-
-            let merged = Distribution::merged(&parts);
-            assert_eq!(merged.count(), count as u64);
-            assert_rank_errors(
-                &format!("{name}, merged"),
-                &sorted,
-                &merged.summary(&ASKED).expect("not empty"),
-            );
-            rng.shuffle(&mut parts);
-            assert_eq!(
-                encoded(&Distribution::merged(&parts)),
-                encoded(&merged),
-                "{name}: the order of parts matters"
-            );
-
-            // A restored state goes on as the original does.
-            let mut copy = restored(&single);
-            for _ in 0..5_000 {
-                let next = sample(draw(&mut rng, 1.0));
-                single.add(next);
-                copy.add(next);
-            }
-            assert_eq!(
-                encoded(&copy),
-                encoded(&single),
-                "{name}: went on differently after a restore"
-            );
-            estimated += u32::from(!single.is_exact());
+    let mut rng = seeded(1);
+    for (name, mut draw) in shapes() {
+        let values: Vec<f64> = (0..count)
+            .map(|index| draw(&mut rng, index as f64 / count as f64))
+            .collect();
+        let mut single = distribution(values.iter().copied());
+        let mut parts = vec![Distribution::default(); 64];
+        for (index, value) in values.iter().enumerate() {
+            parts[index % 64].add(sample(*value));
         }
+        let mut sorted = values;
+        sorted.sort_by(f64::total_cmp);
+
+        let before = encoded(&single);
+        assert_rank_errors(&name, &sorted, &single.summary(&ASKED).expect("not empty"));
+        assert_eq!(
+            encoded(&single),
+            before,
+            "{name}: a query changed the state"
+        );
+        assert!(before.len() <= 16 * 1024, "{name}: {} bytes", before.len());
+
+        let merged = Distribution::merged(&parts);
+        assert_eq!(merged.count(), count as u64);
+        assert_rank_errors(
+            &format!("{name}, merged"),
+            &sorted,
+            &merged.summary(&ASKED).expect("not empty"),
+        );
+        rng.shuffle(&mut parts);
+        assert_eq!(
+            encoded(&Distribution::merged(&parts)),
+            encoded(&merged),
+            "{name}: the order of parts matters"
+        );
+
+        // A restored state goes on as the original does.
+        let mut copy = restored(&single);
+        for _ in 0..5_000 {
+            let next = sample(draw(&mut rng, 1.0));
+            single.add(next);
+            copy.add(next);
+        }
+        assert_eq!(
+            encoded(&copy),
+            encoded(&single),
+            "{name}: went on differently after a restore"
+        );
+        estimated += u32::from(!single.is_exact());
     }
-    assert!(estimated >= 30, "only {estimated} states were estimated");
+    assert!(estimated >= 15, "only {estimated} states were estimated");
 }
 
 /// Bar 3: the guard against the reader of `tdigest` 1.0.1.
