@@ -2,7 +2,7 @@
 
 use super::codec::DecodeError;
 use super::*;
-use crate::wire::WireError;
+use crate::wire::{WireError, put_varint};
 
 #[derive(serde::Deserialize)]
 struct GoldenCase {
@@ -550,5 +550,28 @@ fn decode_names_what_is_wrong() {
     ];
     for (bytes, error) in cases {
         assert_eq!(Distribution::decode(bytes).err(), Some(error), "{bytes:?}");
+    }
+}
+
+#[test]
+fn decode_takes_no_descending_order() {
+    // The second key lies 2^64 - 1 above the first, which is one below it in 64 bits.
+    let mut keys = vec![1, 0, 2, 2, 0];
+    put_varint(&mut keys, u64::MAX - 1);
+    keys.extend([0, 0]);
+    assert_eq!(Distribution::decode(&keys).err(), Some(DecodeError::Value));
+
+    let digest = |means: [f64; 2]| {
+        let mut bytes = vec![1, 0, 0, 2];
+        bytes.extend([0.0_f64, 4.0].map(f64::to_le_bytes).concat());
+        for mean in means {
+            bytes.extend(mean.to_le_bytes());
+            bytes.push(0);
+        }
+        Distribution::decode(&bytes).map(|state| state.count())
+    };
+    assert_eq!(digest([1.0, 2.0]), Ok(2));
+    for means in [[2.0, 1.0], [-1.0, 2.0], [1.0, 5.0], [1.0, f64::NAN]] {
+        assert_eq!(digest(means), Err(DecodeError::Centroid), "{means:?}");
     }
 }
