@@ -40,7 +40,7 @@ pub struct LatencyWindowConfig {
 }
 
 /// What a closed window becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Emit {
     /// A JSON document with the percentiles.

@@ -409,3 +409,21 @@ fn configurations_are_checked() {
         (Scope::Pipeline, true)
     );
 }
+
+#[test]
+fn the_schema_describes_each_setting_and_its_default() {
+    let schema = schemars::schema_for!(LatencyWindowConfig);
+    let properties = &schema.as_value()["properties"];
+    for (setting, default) in [
+        ("size", json!("1m")),
+        ("percentiles", json!([50.0, 75.0, 90.0, 99.0])),
+        ("start_field", json!("start_processing_time_unix_ms")),
+        ("allowed_lateness", json!("5m")),
+        ("epoch", json!(0)),
+        ("emit", json!("document")),
+        ("merge", json!(false)),
+    ] {
+        assert_eq!(properties[setting]["default"], default, "{setting}");
+        assert!(properties[setting]["description"].is_string(), "{setting}");
+    }
+}
