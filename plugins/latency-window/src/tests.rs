@@ -1,5 +1,7 @@
 //! The transform through the SDK's harness.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use weir_plugin_sdk::api::error_kind;
 use weir_plugin_sdk::testing::{TestOutput, TestRecord, TransformHarness};
@@ -425,5 +427,90 @@ fn the_schema_describes_each_setting_and_its_default() {
     ] {
         assert_eq!(properties[setting]["default"], default, "{setting}");
         assert!(properties[setting]["description"].is_string(), "{setting}");
+    }
+}
+
+/// What the documents must say, from all accepted latencies of a window.
+fn expected(latencies: &[f64]) -> [f64; 6] {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len() - 1;
+    let linear = |percentile: f64| {
+        let position = last as f64 * (percentile / 100.0);
+        let (below, t) = (position as usize, position.fract());
+        let (a, b) = (sorted[below], sorted[(below + 1).min(last)]);
+        if t < 0.5 {
+            a + (b - a) * t
+        } else {
+            b - (b - a) * (1.0 - t)
+        }
+    };
+    let [p50, p75, p90, p99] = [50.0, 75.0, 90.0, 99.0].map(linear);
+    [p50, p75, p90, p99, sorted[0], sorted[last]]
+}
+
+/// Random records over partitions, disorder and lateness against a model that keeps everything.
+#[test]
+fn the_last_document_of_each_window_holds_every_accepted_record() {
+    let seed = 12;
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..30 {
+        let mut transform = harness(json!({"size": "10s", "allowed_lateness": "20s"}));
+        let mut model: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        let mut documents: BTreeMap<i64, TestRecord> = BTreeMap::new();
+        let mut keep = |output: TestOutput, watermark: i64| {
+            for document in output.records {
+                let start = document.timestamp_ms.expect("stamped") - 9_999;
+                assert!(
+                    start + 10_000 <= watermark,
+                    "no window is emitted before it closes"
+                );
+                let version_before = documents
+                    .insert(start, document.clone())
+                    .map_or(0, |before| version(&before));
+                assert!(version(&document) > version_before, "versions rise");
+            }
+        };
+        let mut watermark = MINUTE;
+        transform.watermark(watermark);
+        for _ in 0..50 {
+            let count = rng.usize(0..40);
+            let records: Vec<TestRecord> = (0..count)
+                .map(|_| {
+                    let at = watermark - MINUTE + rng.i64(-45_000..25_000);
+                    record(at, rng.i64(-100..20_000)).slot(rng.u32(0..4))
+                })
+                .collect();
+            let output = transform.process(&records);
+            let refused: Vec<u64> = output.failures.iter().map(|failure| failure.seq).collect();
+            assert_eq!(codes(&output), vec!["latency-window.late"; refused.len()]);
+            for input in &records {
+                let at = input.timestamp_ms.expect("stamped");
+                let start = at - at % 10_000;
+                if start + 30_000 > watermark {
+                    let value: Value = serde_json::from_str(&input.text()).expect("JSON");
+                    let started = value["start_processing_time_unix_ms"]
+                        .as_i64()
+                        .expect("a number");
+                    model.entry(start).or_default().push((at - started) as f64);
+                }
+            }
+            keep(output, watermark);
+            watermark += rng.i64(0..8_000);
+            keep(transform.watermark(watermark), watermark);
+        }
+        keep(transform.watermark(i64::MAX), i64::MAX);
+        assert_eq!(
+            documents.keys().collect::<Vec<_>>(),
+            model.keys().collect::<Vec<_>>()
+        );
+        for (start, latencies) in &model {
+            let document = &documents[start];
+            assert_eq!(version(document), latencies.len() as u64);
+            let found =
+                ["p50", "p75", "p90", "p99", "min", "max"].map(|name| field(document, name));
+            assert_eq!(found, expected(latencies), "{}", document.text());
+        }
     }
 }

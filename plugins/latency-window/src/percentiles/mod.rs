@@ -9,6 +9,8 @@ mod count_map;
 mod quantile;
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
 mod tests;
 
 pub use codec::DecodeError;
