@@ -73,6 +73,17 @@ fn case_6_a_dead_node_costs_nothing_but_an_attempt() {
 }
 
 #[test]
+fn a_failed_tls_handshake_sends_nothing_and_costs_an_attempt() {
+    let store = store();
+    let tls = store.url().replace("http:", "https:");
+    let sink = sink(config(&[tls, store.url()], json!({ "max_in_flight": 1 })));
+    let mut bench = Bench::of(store, sink);
+    bench.write_and_settle(&records(10));
+    assert_eq!(bench.count("stored"), 10);
+    assert!(bench.errors.is_empty(), "{:?}", bench.errors);
+}
+
+#[test]
 fn case_7_everything_away_then_back_loses_nothing() {
     let mut bench = Bench::new(json!({}));
     bench.write_and_settle(&records(50));
