@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -16,10 +17,12 @@ struct Demo {
     child: Child,
     lines: Receiver<String>,
     seen: Vec<String>,
+    _logs: TempDir,
 }
 
 impl Demo {
     fn start(behaviour: &str, arguments: &[&str]) -> Self {
+        let logs = tempfile::tempdir().expect("a folder");
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-in/weir");
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir-demo"))
             .arg("--weir")
@@ -27,6 +30,8 @@ impl Demo {
             .args(["--rate", "20", "--seed", "1"])
             .args(arguments)
             .env("STAND_IN", behaviour)
+            // Logs that a failed demo keeps.
+            .env("TMPDIR", logs.path())
             .env_remove("KAFKA_BOOTSTRAP")
             .env_remove("ELASTICSEARCH_URL")
             .env_remove("DELAY")
@@ -39,6 +44,7 @@ impl Demo {
             child,
             lines: read_lines(output),
             seen: Vec::new(),
+            _logs: logs,
         }
     }
 
