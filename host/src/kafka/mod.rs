@@ -15,6 +15,6 @@ pub use end_probe::{EndProbe, EndProof};
 pub use partition_queue::{FetchedBatch, PartitionQueue, QueueEvent};
 pub use position::{StartPosition, resolve_start};
 pub use producer::{DeliveryFailure, Producer};
-pub use topics::{TopicAdmin, TopicError};
+pub use topics::{TopicAdmin, TopicError, TopicPlan};
 
 pub use rdkafka::error::{KafkaError, RDKafkaErrorCode};
