@@ -9,8 +9,8 @@ use crate::topology::codes::{self, Code};
 use crate::topology::diagnostic::Finding;
 
 /// Most values in a file after alias expansion. A node of a pipeline takes about ten, so this is
-/// thousands of nodes; the bound ends a "billion laughs" file.
-pub(super) const NODES_MAX: usize = 100_000;
+/// two thousand nodes; the bound ends a "billion laughs" file and keeps every check quick.
+pub(super) const NODES_MAX: usize = 20_000;
 
 /// Deepest nesting of values. The deepest known key lies at 7; plugin options add their own.
 pub(super) const NESTING_MAX: usize = 64;

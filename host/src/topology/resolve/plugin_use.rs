@@ -104,6 +104,13 @@ fn note_missing(cx: &Context, name: &str, wanted: PluginKind, at: &Located) {
 
 /// Warns of every library that cannot be used and that no pipeline needs.
 pub(super) fn warn_of_unusable(cx: &Context, used: &BTreeSet<String>) {
+    if matches!(cx.plugins.find(BUILT_IN), Found::Known { .. }) {
+        cx.note_file(Finding::of_file(
+            codes::PLUGIN_FILE,
+            "A plugin is called `kafka`, which is a type of the host itself, and cannot be used.",
+            "Give the plugin another name.",
+        ));
+    }
     for unusable in cx.plugins.unusable() {
         if unusable.names.iter().any(|name| used.contains(name)) {
             continue;
