@@ -36,7 +36,10 @@ fn load(path: &Path, mode: ParseMode) -> Result<Topology, Report> {
 }
 
 fn load_text(text: &str) -> Result<Topology, Report> {
-    let document = Document::parse(&Path::new(CASES).join("ok-reference-job/t.yaml"), text.to_owned())?;
+    let document = Document::parse(
+        &Path::new(CASES).join("ok-reference-job/t.yaml"),
+        text.to_owned(),
+    )?;
     let plugins = FakePlugins::open(&plugin_dirs(&document, &environment));
     resolve(&document, ParseMode::Run, &environment, &plugins)
 }

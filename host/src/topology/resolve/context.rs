@@ -201,6 +201,12 @@ impl<'a> Context<'a> {
         self.read_scalar(at, wanted, false)
     }
 
+    /// Keeps a value out of snippets, whatever it is.
+    pub(in crate::topology) fn hide(&self, at: &Located) {
+        let mark = SecretMark::Place(at.node.span.clone());
+        self.secrets.borrow_mut().push(mark);
+    }
+
     /// As [`Context::scalar`], for a field whose value is never printed.
     pub(in crate::topology) fn secret_scalar(&self, at: &Located, wanted: &str) -> Option<Scalar> {
         self.read_scalar(at, wanted, true)
