@@ -154,8 +154,13 @@ fn note_unknown(cx: &Context, at: &Located, block: Side) {
     let blocks = ["consumer", "producer"]
         .into_iter()
         .filter(|_| block == Side::Both);
-    let near = nearest(&at.key, blocks.chain(names).chain(aliases));
-    if near.is_some_and(catalogue::is_secret) {
+    let crowded = cx.is_crowded();
+    let near = match crowded {
+        true => None,
+        false => nearest(&at.key, blocks.chain(names).chain(aliases)),
+    };
+    // A misspelled secret is one too, and without a suggestion anything might be.
+    if crowded || near.is_some_and(catalogue::is_secret) {
         cx.hide(at);
     }
     let help = match near {

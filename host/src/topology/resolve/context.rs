@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::interpolate;
 use crate::topology::codes::{self, Code};
-use crate::topology::diagnostic::{Finding, SecretMark};
+use crate::topology::diagnostic::{DIAGNOSTICS_MAX, Finding, SecretMark};
 use crate::topology::mask::MASK;
 use crate::topology::plugins::Plugins;
 use crate::topology::raw::{Document, Entry, Node, Raw, Span};
 use crate::topology::words::quoted;
+
+/// Most findings before suggestions end; ten times what is listed, because the list is cut in the
+/// order of the file and the findings come in the order of the checks.
+const SUGGESTIONS_MAX: usize = 10 * DIAGNOSTICS_MAX;
 
 /// Where `${NAME}` is looked up; `|name| std::env::var(name)` in production.
 pub type Environment<'e> = dyn Fn(&str) -> Result<String, VarError> + 'e;
@@ -153,6 +157,12 @@ impl<'a> Context<'a> {
             message: message.into(),
             help: help.into(),
         });
+    }
+
+    /// Whether so much is wrong that nobody will read suggestions, which cost the more the longer
+    /// the list of known names is.
+    pub(in crate::topology) fn is_crowded(&self) -> bool {
+        self.findings.borrow().len() > SUGGESTIONS_MAX
     }
 
     pub(super) fn note_file(&self, finding: Finding) {
