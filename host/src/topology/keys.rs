@@ -77,7 +77,10 @@ pub(super) struct Whole {
 
 impl Kind for Whole {
     fn describe(&self) -> String {
-        format!("integer, {} to {}", self.min, self.max)
+        match self.min == self.max {
+            true => format!("`{}`", self.min),
+            false => format!("integer, {} to {}", self.min, self.max),
+        }
     }
 }
 

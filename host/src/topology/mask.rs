@@ -14,7 +14,7 @@ const SEARCHED_SECRET_CHARS_MIN: usize = 3;
 /// Parts of key names whose value is hidden in snippets even before the key is understood, since
 /// a syntax error is printed before the file has a meaning.
 const SECRET_WORDS: &[&str] = &[
-    "password",
+    "passw",
     "secret",
     "passphrase",
     "api_key",

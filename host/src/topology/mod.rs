@@ -6,8 +6,7 @@
 //!
 //! ```no_run
 //! # use weir::topology::{Document, ParseMode, Plugins, Report, Topology, plugin_dirs, resolve};
-//! # fn open(_: Vec<std::path::PathBuf>) -> Box<dyn Plugins> { unimplemented!() }
-//! # fn load() -> Result<Topology, Report> {
+//! # fn load(open: impl Fn(Vec<std::path::PathBuf>) -> Box<dyn Plugins>) -> Result<Topology, Report> {
 //! let environment = |name: &str| std::env::var(name);
 //! let document = Document::read("connectors.yaml".as_ref())?;
 //! let plugins = open(plugin_dirs(&document, &environment));

@@ -26,6 +26,14 @@ pub(super) fn listed<'w>(words: impl IntoIterator<Item = &'w str>, last: &str) -
     }
 }
 
+/// A text from elsewhere, with a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    match text.ends_with(['.', '?', '!']) {
+        true => text.to_owned(),
+        false => format!("{text}."),
+    }
+}
+
 /// "Did you mean ...?" for the candidate nearest to a word, if one is near enough.
 pub(super) fn did_you_mean<'c>(
     word: &str,
@@ -36,7 +44,10 @@ pub(super) fn did_you_mean<'c>(
 
 /// The candidate at the smallest edit distance, if that is at most a third of the word's length
 /// (rustc's rule for its own suggestions).
-fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(super) fn nearest<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     let length = word.chars().count();
     // The distance costs the product of the lengths, and no known word is that long.
     if length > SHOWN_CHARS_MAX {
@@ -45,6 +56,8 @@ fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Opt
     let limit = (length / 3).max(1);
     candidates
         .into_iter()
+        // The distance is at least the difference of the lengths, which costs nothing to know.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit && *distance > 0)
         .min()

@@ -8,7 +8,7 @@ use crate::topology::codes;
 use crate::topology::model::KafkaProperties;
 use crate::topology::raw::Raw;
 use crate::topology::resolve::context::{Context, Located, Place};
-use crate::topology::words::did_you_mean;
+use crate::topology::words::nearest;
 
 /// The settings of one `kafka:` mapping; those of the side blocks last, because they win.
 #[derive(Clone, Debug, Default)]
@@ -154,9 +154,20 @@ fn note_unknown(cx: &Context, at: &Located, block: Side) {
     let blocks = ["consumer", "producer"]
         .into_iter()
         .filter(|_| block == Side::Both);
-    let help = did_you_mean(&at.key, blocks.chain(names).chain(aliases)).unwrap_or_else(|| {
-        "Look the name up in librdkafka's CONFIGURATION.md; Java's names differ in places.".into()
-    });
+    let crowded = cx.is_crowded();
+    let near = match crowded {
+        true => None,
+        false => nearest(&at.key, blocks.chain(names).chain(aliases)),
+    };
+    // A misspelled secret is one too, and without a suggestion anything might be.
+    if crowded || near.is_some_and(catalogue::is_secret) {
+        cx.hide(at);
+    }
+    let help = match near {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None => "Look the name up in librdkafka's CONFIGURATION.md; Java's names differ in places."
+            .into(),
+    };
     let message = match at.node.value {
         Raw::Mapping(_) => format!("`{}` is no block of `kafka`.", at.key),
         _ => format!("librdkafka has no property `{}`.", at.key),

@@ -9,8 +9,8 @@ use crate::topology::codes::{self, Code};
 use crate::topology::diagnostic::Finding;
 
 /// Most values in a file after alias expansion. A node of a pipeline takes about ten, so this is
-/// thousands of nodes; the bound ends a "billion laughs" file.
-pub(super) const NODES_MAX: usize = 100_000;
+/// two thousand nodes; the bound ends a "billion laughs" file and keeps every check quick.
+pub(super) const NODES_MAX: usize = 20_000;
 
 /// Deepest nesting of values. The deepest known key lies at 7; plugin options add their own.
 pub(super) const NESTING_MAX: usize = 64;
@@ -87,11 +87,22 @@ struct Open {
 
 enum OpenContent {
     Sequence(Vec<Node>),
-    /// `key` is set while its value is awaited; None inside: a key that was no text.
+    /// `key` is set while its value is awaited.
     Mapping {
         entries: Vec<Entry>,
-        key: Option<Option<(String, Span)>>,
+        key: Option<Key>,
+        /// Entries that a merge key asks for. The key is refused, but taking its entries spares
+        /// the user the faults that their absence would cause.
+        merged: Vec<Entry>,
     },
+}
+
+/// A key whose value is awaited.
+enum Key {
+    Text(String, Span),
+    Merge,
+    /// A key that was refused; its value is parsed and dropped.
+    Refused,
 }
 
 struct Builder<'f> {
@@ -145,6 +156,7 @@ impl Builder<'_> {
                 let content = OpenContent::Mapping {
                     entries: Vec::new(),
                     key: None,
+                    merged: Vec::new(),
                 };
                 self.enter(span, anchor, content)?;
             }
@@ -195,7 +207,18 @@ impl Builder<'_> {
         };
         let value = match content {
             OpenContent::Sequence(items) => Raw::Sequence(items),
-            OpenContent::Mapping { entries, .. } => Raw::Mapping(entries),
+            OpenContent::Mapping {
+                mut entries,
+                merged,
+                ..
+            } => {
+                for entry in merged {
+                    if !entries.iter().any(|own| own.key == entry.key) {
+                        entries.push(entry);
+                    }
+                }
+                Raw::Mapping(entries)
+            }
         };
         let node = Node {
             span: span.start..end.end.max(span.end),
@@ -247,39 +270,51 @@ impl Builder<'_> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.root = Some(node),
             Some(OpenContent::Sequence(items)) => items.push(node),
-            Some(OpenContent::Mapping { entries, key }) => match key.take() {
-                Some(Some((key, key_span))) => entries.push(Entry {
+            Some(OpenContent::Mapping {
+                entries,
+                key,
+                merged,
+            }) => match key.take() {
+                Some(Key::Text(key, key_span)) => entries.push(Entry {
                     key,
                     key_span,
                     value: node,
                 }),
-                Some(None) => {}
+                Some(Key::Merge) => {
+                    if let Raw::Mapping(other) = node.value {
+                        merged.extend(other);
+                    }
+                }
+                Some(Key::Refused) => {}
                 None => self.key(node),
             },
         }
     }
 
-    /// Notes a key, or why it is none; the value of a refused key is parsed and dropped.
+    /// Takes a key, or notes why it is none.
     fn key(&mut self, node: Node) {
-        let Some(OpenContent::Mapping { entries, key }) =
+        let Some(OpenContent::Mapping { entries, key, .. }) =
             self.open.last_mut().map(|open| &mut open.content)
         else {
             return;
         };
         let Raw::Scalar { text, plain } = node.value else {
-            *key = Some(None);
+            *key = Some(Key::Refused);
             self.note(
                 codes::YAML_KEY_NOT_TEXT,
                 node.span,
                 "The key is a list or a mapping.",
-                "Use plain text as the key; quote a `{{` or `[` that belongs to the text."
-                    .replace("{{", "{"),
+                "Use plain text as the key, and quote a `{` or `[` that belongs to the text.",
             );
             return;
         };
         let earlier = entries.iter().any(|entry| entry.key == text);
         let merge = plain && text == "<<";
-        *key = Some((!earlier && !merge).then(|| (text.clone(), node.span.clone())));
+        *key = Some(match (merge, earlier) {
+            (true, _) => Key::Merge,
+            (false, true) => Key::Refused,
+            (false, false) => Key::Text(text.clone(), node.span.clone()),
+        });
         if merge {
             self.note(
                 codes::YAML_MERGE_KEY,

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::interpolate;
 use crate::topology::codes::{self, Code};
-use crate::topology::diagnostic::{Finding, SecretMark};
+use crate::topology::diagnostic::{DIAGNOSTICS_MAX, Finding, SecretMark};
 use crate::topology::mask::MASK;
 use crate::topology::plugins::Plugins;
 use crate::topology::raw::{Document, Entry, Node, Raw, Span};
 use crate::topology::words::quoted;
+
+/// Most findings before suggestions end; ten times what is listed, because the list is cut in the
+/// order of the file and the findings come in the order of the checks.
+const SUGGESTIONS_MAX: usize = 10 * DIAGNOSTICS_MAX;
 
 /// Where `${NAME}` is looked up; `|name| std::env::var(name)` in production.
 pub type Environment<'e> = dyn Fn(&str) -> Result<String, VarError> + 'e;
@@ -155,6 +159,12 @@ impl<'a> Context<'a> {
         });
     }
 
+    /// Whether so much is wrong that nobody will read suggestions, which cost the more the longer
+    /// the list of known names is.
+    pub(in crate::topology) fn is_crowded(&self) -> bool {
+        self.findings.borrow().len() > SUGGESTIONS_MAX
+    }
+
     pub(super) fn note_file(&self, finding: Finding) {
         self.findings.borrow_mut().push(finding);
     }
@@ -199,6 +209,12 @@ impl<'a> Context<'a> {
     /// A scalar with its `${...}` replaced, or a finding.
     pub(in crate::topology) fn scalar(&self, at: &Located, wanted: &str) -> Option<Scalar> {
         self.read_scalar(at, wanted, false)
+    }
+
+    /// Keeps a value out of snippets, whatever it is.
+    pub(in crate::topology) fn hide(&self, at: &Located) {
+        let mark = SecretMark::Place(at.node.span.clone());
+        self.secrets.borrow_mut().push(mark);
     }
 
     /// As [`Context::scalar`], for a field whose value is never printed.

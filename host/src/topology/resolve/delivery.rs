@@ -1,5 +1,7 @@
 //! Rules that span several nodes: delivery, tasks, topics, consumer groups and clusters.
 
+use std::collections::BTreeMap;
+
 use super::context::{Context, Place};
 use super::fields::Fields;
 use super::nodes::{Named, SinkDraft};
@@ -59,9 +61,11 @@ pub(super) fn check_pipeline(
     check_loops(cx, draft);
     check_dead_letters(cx, draft, base);
     check_idempotence(cx, base, top, draft);
+    check_session(cx, draft, top);
     if delivery == Delivery::ExactlyOnce {
         check_isolation(cx, draft, top);
         check_one_producer(cx, draft, base);
+        check_transaction_time(cx, draft, base, top);
     }
 }
 
@@ -98,7 +102,7 @@ fn check_tasks(cx: &Context, draft: &PipelineDraft) {
     }
 }
 
-fn cluster(properties: &std::collections::BTreeMap<String, String>) -> Option<&str> {
+fn cluster(properties: &BTreeMap<String, String>) -> Option<&str> {
     properties.get(BOOTSTRAP).map(String::as_str)
 }
 
@@ -198,6 +202,49 @@ fn check_idempotence(cx: &Context, base: &KafkaProperties, top: &Layer, draft: &
                 cx.note(codes::KAFKA_CONFLICT, &setting.place, message, help);
             }
         }
+    }
+}
+
+/// librdkafka refuses a consumer whose session outlives its longest pause between polls.
+fn check_session(cx: &Context, draft: &PipelineDraft, top: &Layer) {
+    for source in &draft.sources {
+        let consumer = &source.source.kafka.consumer;
+        let names = ["session.timeout.ms", "max.poll.interval.ms"];
+        note_above(cx, consumer, names, [&source.layer, top]);
+    }
+}
+
+/// librdkafka refuses a transactional producer whose records may outlive their transaction.
+fn check_transaction_time(
+    cx: &Context,
+    draft: &PipelineDraft,
+    base: &KafkaProperties,
+    top: &Layer,
+) {
+    let empty = Layer::default();
+    let source = draft.sources.first().map_or(&empty, |source| &source.layer);
+    let names = ["delivery.timeout.ms", "transaction.timeout.ms"];
+    note_above(cx, &base.producer, names, [source, top]);
+}
+
+/// Notes that the first property, where it is in force, is larger than the second.
+fn note_above(
+    cx: &Context,
+    properties: &BTreeMap<String, String>,
+    [smaller, larger]: [&str; 2],
+    layers: [&Layer; 2],
+) {
+    let number = |name: &str| properties.get(name)?.parse::<i64>().ok();
+    let (Some(below), Some(above)) = (number(smaller), number(larger)) else {
+        return;
+    };
+    let setting = layers
+        .iter()
+        .find_map(|layer| layer.find(smaller).or(layer.find(larger)));
+    if let (true, Some(setting)) = (below > above, setting) {
+        let message = format!("`{smaller}` of {below} is larger than `{larger}` of {above}.");
+        let help = format!("Lower `{smaller}` or raise `{larger}`; librdkafka wants this order.");
+        cx.note(codes::KAFKA_CONFLICT, &setting.place, message, help);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::topology::codes;
 use crate::topology::keys::{Absent, Block, Declared, Key, OneOf, Period, Shape, Whole};
 use crate::topology::quantity;
 use crate::topology::raw::{Entry, Raw};
-use crate::topology::words::{did_you_mean, listed, quoted};
+use crate::topology::words::{did_you_mean, listed, nearest, quoted};
 
 /// The keys of a mapping that are present.
 pub(super) struct Fields<'c, 'a> {
@@ -16,6 +16,8 @@ pub(super) struct Fields<'c, 'a> {
     pub at: Located<'a>,
     block: &'static Block,
     entries: &'a [Entry],
+    /// Keys that are probably there under a misspelled name.
+    meant: Vec<&'static str>,
 }
 
 impl<'c, 'a> Fields<'c, 'a> {
@@ -26,41 +28,39 @@ impl<'c, 'a> Fields<'c, 'a> {
         block: &'static Block,
     ) -> Option<Self> {
         let entries = cx.mapping(&at, "a mapping")?;
-        let fields = Fields {
+        let mut fields = Fields {
             cx,
             at,
             block,
             entries,
+            meant: Vec::new(),
         };
         for entry in entries {
             if !block.keys.iter().any(|key| key.name() == entry.key) {
-                fields.note_unknown(entry);
+                let near = nearest(&entry.key, block.keys.iter().map(|key| key.name()));
+                fields.note_unknown(entry, near);
+                fields.meant.extend(near);
             }
         }
         Some(fields)
     }
 
-    fn note_unknown(&self, entry: &Entry) {
-        let at = &self.at;
+    fn note_unknown(&self, entry: &'a Entry, near: Option<&str>) {
         let names = || self.block.keys.iter().map(|key| key.name());
-        let help = did_you_mean(&entry.key, names())
-            .unwrap_or_else(|| format!("Known here: {}.", listed(names(), "and")));
+        let help = match near {
+            Some(near) => format!("Did you mean `{near}`?"),
+            None => format!("Known here: {}.", listed(names(), "and")),
+        };
         let message = format!("{} is no key of {}.", quoted(&entry.key), self.block.noun);
-        let place = Located {
-            node: &entry.value,
-            ..at.clone()
-        };
-        let place = super::context::Place {
-            span: entry.key_span.clone(),
-            path: place.entry(entry).path,
-        };
+        let place = self.at.entry(entry).key_place();
         self.cx.note(codes::UNKNOWN_KEY, &place, message, help);
     }
 
     /// The value of a key; None if it is absent, which is noted if it is required.
     pub(super) fn find(&self, key: &dyn Declared) -> Option<Located<'a>> {
         let found = self.entries.iter().find(|entry| entry.key == key.name());
-        if found.is_none() && matches!(key.absent(), Absent::Required) {
+        let misspelled = self.meant.contains(&key.name());
+        if found.is_none() && !misspelled && matches!(key.absent(), Absent::Required) {
             let message = format!(
                 "{} needs the key `{}`.",
                 capitalized(self.block.noun),

@@ -47,33 +47,44 @@ pub(super) fn check_edges(cx: &Context, draft: &PipelineDraft, declared: &[Vec<S
         .chain(draft.sinks.iter().map(|node| (&node.name, &node.from)))
         .collect();
     let mut read = BTreeSet::new();
+    // A wrong or missing `from` may be the very one that reads a node which nothing seems to read.
+    let mut understood = !sinks.is_empty()
+        && draft.transforms.len() == transforms.len()
+        && draft.sinks.len() == sinks.len();
     for (reader, from) in &readers {
+        understood &= !from.is_empty();
         for name in *from {
             read.insert(name.text.as_str());
             if !readable.contains(name.text.as_str()) {
+                understood = false;
                 note_unknown(cx, reader, name, &readable, sinks);
             }
         }
     }
-    // A reader that was not understood might be the one that is missing.
-    let whole = draft.transforms.len() == transforms.len() && draft.sinks.len() == sinks.len();
-    if whole {
-        let sources = draft.sources.iter().map(|node| (&node.name, "source"));
-        let transforms = draft
-            .transforms
-            .iter()
-            .map(|node| (&node.name, "transform"));
-        for (name, noun) in sources
-            .chain(transforms)
-            .filter(|(name, _)| !read.contains(name.text.as_str()))
-        {
+    if understood {
+        note_dead_ends(cx, draft, &read);
+    }
+    // Two nodes of one name look like a circle where one reads from the other.
+    let names: BTreeSet<&String> = declared.iter().flatten().collect();
+    if names.len() == declared.iter().map(Vec::len).sum::<usize>() {
+        note_circles(cx, draft);
+    }
+}
+
+fn note_dead_ends(cx: &Context, draft: &PipelineDraft, read: &BTreeSet<&str>) {
+    let sources = draft.sources.iter().map(|node| (&node.name, "source"));
+    let transforms = draft
+        .transforms
+        .iter()
+        .map(|node| (&node.name, "transform"));
+    for (name, noun) in sources.chain(transforms) {
+        if !read.contains(name.text.as_str()) {
             let message = format!("Nothing reads from the {noun} {}.", quoted(&name.text));
             let help =
                 format!("Name it in the `from` of a transform or sink, or remove the {noun}.");
             cx.note(codes::DEAD_END, &name.place, message, help);
         }
     }
-    note_circles(cx, draft);
 }
 
 fn note_unknown(

@@ -73,7 +73,7 @@ impl Replaced {
     fn put(&mut self, inner: &str, environment: &Environment, folder: &Path) {
         self.interpolated = true;
         if let Some(path) = inner.strip_prefix("file:") {
-            match read_secret(&folder.join(path)) {
+            match read_secret(path, folder) {
                 Ok(secret) => {
                     self.text.push_str(&secret);
                     self.secrets.push(secret);
@@ -144,16 +144,13 @@ fn malformed(inner: &str) -> Fault {
 }
 
 /// Reads a secret without its trailing newline.
-fn read_secret(path: &Path) -> Result<String, Fault> {
+fn read_secret(path: &str, folder: &Path) -> Result<String, Fault> {
     let refuse = |cause: String, cure: &str| {
-        let message = format!(
-            "The secret file {} {cause}.",
-            quoted(&path.display().to_string())
-        );
+        let message = format!("The secret file {} {cause}.", quoted(path));
         fault(codes::SECRET_FILE, message, cure)
     };
     let mut bytes = Vec::new();
-    File::open(path)
+    File::open(folder.join(path))
         .and_then(|file| file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(|error| {
             refuse(

@@ -79,7 +79,7 @@ pub(super) fn source(
                     codes::OUT_OF_RANGE,
                     &place.place(),
                     message,
-                    "Choose a shorter name.",
+                    "Choose a name of that length, or remove `group`.",
                 );
             }
             group.text

@@ -17,6 +17,10 @@ use crate::topology::words::quoted;
 /// and a metric label readable.
 const NAME_CHARS_MAX: usize = 64;
 
+/// Most nodes of one pipeline. One thread runs them all for every batch, and the checks of the
+/// graph may take the square of their number.
+const NODES_MAX: usize = 256;
+
 /// A pipeline whose parts are read and whose whole is not checked yet.
 pub(super) struct PipelineDraft {
     pub name: Named,
@@ -65,6 +69,13 @@ fn read(cx: &Context, at: &Located, top: &Layer) -> Option<PipelineDraft> {
     let sources = nodes_of(cx, &fields, &keys::SOURCES, "source");
     let transforms = nodes_of(cx, &fields, &keys::TRANSFORMS, "transform");
     let sinks = nodes_of(cx, &fields, &keys::SINKS, "sink");
+    let nodes = sources.len() + transforms.len() + sinks.len();
+    if nodes > NODES_MAX {
+        let message = format!("The pipeline has {nodes} nodes, and {NODES_MAX} is the most.");
+        let help = "Split it into several pipelines with topics between them.";
+        cx.note(codes::OUT_OF_RANGE, &at.key_place(), message, help);
+        return None;
+    }
     let delivery_at = fields.find(&keys::DELIVERY);
     let draft = PipelineDraft {
         name: Named {

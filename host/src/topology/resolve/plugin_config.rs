@@ -12,6 +12,7 @@ use crate::topology::codes;
 use crate::topology::model::PluginConfig;
 use crate::topology::plugins::{Describe, PluginConfigError, Replay, Scope};
 use crate::topology::raw::Raw;
+use crate::topology::words::{nearest, sentence};
 
 /// What stands in for a plugin's answer when there is none; the file is refused then anyway.
 pub(super) const UNDESCRIBED: Describe = Describe {
@@ -32,36 +33,38 @@ pub(super) fn resolve(
     let place = schema::Place::root(schema.as_ref().unwrap_or(&everything));
     let mut reader = Reader {
         cx,
+        whole: Site::whole(config.unwrap_or(node)),
         sites: BTreeMap::new(),
         secrets: BTreeSet::new(),
-        faulty: false,
+        holes: BTreeSet::new(),
     };
     let value = match config {
         Some(at) if cx.mapping(at, "a mapping of options").is_some() => {
             reader.value(at, "", &place)
         }
         Some(_) => {
-            reader.faulty = true;
-            None
+            reader.holes.insert(String::new());
+            Value::Object(Map::new())
         }
-        None => None,
+        None => Value::Object(Map::new()),
     };
-    reader
-        .sites
-        .entry(String::new())
-        .or_insert_with(|| Site::whole(config.unwrap_or(node)));
-    let value = value.unwrap_or_else(|| Value::Object(Map::new()));
     let mut complaints = match &schema {
         Some(schema) => schema_errors::check(schema, &value, &reader.secrets),
         None => Vec::new(),
     };
-    // After a fault of the file itself the value has holes, which are no fault of their own.
-    if !reader.faulty {
+    // What a noted fault left empty is no fault of its own.
+    complaints.retain(|complaint| {
+        !reader
+            .holes
+            .iter()
+            .any(|hole| covers(hole, &complaint.pointer))
+    });
+    if reader.holes.is_empty() {
         let found = cx.plugins.validate(plugin, &value);
         complaints.extend(unexplained(found, &complaints));
     }
     let mut describe = UNDESCRIBED;
-    if complaints.is_empty() && !reader.faulty {
+    if complaints.is_empty() && reader.holes.is_empty() {
         match cx.plugins.describe(plugin, &value) {
             Ok(answer) => describe = answer,
             Err(errors) => complaints = unexplained(errors, &[]),
@@ -73,13 +76,20 @@ pub(super) fn resolve(
     (PluginConfig::new(value, reader.secrets), describe)
 }
 
+/// Whether a JSON pointer is another one or leads below it.
+fn covers(outer: &str, inner: &str) -> bool {
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The plugin's own complaints, without those about places that the schema already refused: a
 /// plugin that reads its options by type stops at the same fault.
 fn unexplained(found: Vec<PluginConfigError>, known: &[Complaint]) -> Vec<Complaint> {
     let is_known = |path: &str| {
-        known.iter().any(|complaint| {
-            path.starts_with(&complaint.pointer) || complaint.pointer.starts_with(path)
-        })
+        known
+            .iter()
+            .any(|complaint| covers(&complaint.pointer, path) || covers(path, &complaint.pointer))
     };
     found
         .into_iter()
@@ -87,7 +97,7 @@ fn unexplained(found: Vec<PluginConfigError>, known: &[Complaint]) -> Vec<Compla
         .map(|error| Complaint {
             code: codes::PLUGIN_OPTION_VALUE,
             pointer: error.path,
-            message: error.message,
+            message: sentence(&error.message),
             help: String::new(),
         })
         .collect()
@@ -110,16 +120,19 @@ impl Site {
 
 struct Reader<'c, 'a> {
     cx: &'c Context<'a>,
+    /// Where the configuration as a whole stands, or the node that has none.
+    whole: Site,
     /// By JSON pointer.
     sites: BTreeMap<String, Site>,
     secrets: BTreeSet<String>,
-    /// Whether a value was left out because of a fault already noted.
-    faulty: bool,
+    /// Values that a fault already noted left empty.
+    holes: BTreeSet<String>,
 }
 
 impl Reader<'_, '_> {
-    /// The value as JSON; None if a fault was noted. The depth is bounded by the first stage.
-    fn value(&mut self, at: &Located, pointer: &str, expected: &schema::Place) -> Option<Value> {
+    /// The value as JSON, null in place of what a fault left empty. The depth is bounded by the
+    /// first stage.
+    fn value(&mut self, at: &Located, pointer: &str, expected: &schema::Place) -> Value {
         self.sites.insert(
             pointer.to_owned(),
             Site {
@@ -129,44 +142,53 @@ impl Reader<'_, '_> {
         );
         match &at.node.value {
             Raw::Mapping(entries) => {
-                let mut object = Map::new();
-                for entry in entries {
+                let members = entries.iter().map(|entry| {
                     let pointer = format!("{pointer}/{}", escape(&entry.key));
-                    let below = expected.property(&entry.key);
-                    let value = self.value(&at.entry(entry), &pointer, &below);
-                    object.extend(value.map(|value| (entry.key.clone(), value)));
-                }
-                Some(Value::Object(object))
+                    // A misspelled option is read as the one probably meant, so that a secret
+                    // under a misspelled name stays hidden.
+                    let near = nearest(&entry.key, expected.property_names());
+                    let known = expected.property(&entry.key);
+                    let below = match (known.is_known(), near) {
+                        (false, Some(near)) => expected.property(near),
+                        _ => known,
+                    };
+                    (
+                        entry.key.clone(),
+                        self.value(&at.entry(entry), &pointer, &below),
+                    )
+                });
+                Value::Object(members.collect())
             }
             Raw::Sequence(items) => {
                 let below = expected.item();
-                let values = items.iter().enumerate().filter_map(|(index, node)| {
-                    self.value(&at.item(index, node), &format!("{pointer}/{index}"), &below)
+                let values = items.iter().enumerate().map(|(index, node)| {
+                    let pointer = format!("{pointer}/{index}");
+                    self.value(&at.item(index, node), &pointer, &below)
                 });
-                Some(Value::Array(values.collect()))
+                Value::Array(values.collect())
             }
-            Raw::Scalar { text, plain: true } if is_null(text) => Some(Value::Null),
+            Raw::Scalar { text, plain: true } if is_null(text) => Value::Null,
             Raw::Scalar { .. } => self.scalar(at, pointer, expected),
         }
     }
 
-    fn scalar(&mut self, at: &Located, pointer: &str, expected: &schema::Place) -> Option<Value> {
+    fn scalar(&mut self, at: &Located, pointer: &str, expected: &schema::Place) -> Value {
         let read = match expected.is_secret() {
             true => self.cx.secret_scalar(at, "a value"),
             false => self.cx.scalar(at, "a value"),
         };
         let Some(scalar) = read else {
-            self.faulty = true;
-            return None;
+            self.holes.insert(pointer.to_owned());
+            return Value::Null;
         };
         if scalar.secret {
             self.secrets.insert(pointer.to_owned());
         }
-        Some(match (scalar.interpolated, scalar.plain) {
+        match (scalar.interpolated, scalar.plain) {
             (true, _) => typed_as_expected(scalar.text, expected),
             (false, true) => typed_as_written(scalar.text),
             (false, false) => Value::String(scalar.text),
-        })
+        }
     }
 
     fn note(&self, plugin: &str, complaint: Complaint) {
@@ -193,8 +215,7 @@ impl Reader<'_, '_> {
             match (self.sites.get(pointer), pointer.rfind('/')) {
                 (Some(site), _) => return site,
                 (None, Some(cut)) => pointer = pointer.get(..cut).unwrap_or(""),
-                // `resolve` made sure of a site for the whole.
-                (None, None) => pointer = "",
+                (None, None) => return &self.whole,
             }
         }
     }

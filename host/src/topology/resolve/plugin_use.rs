@@ -6,7 +6,7 @@ use super::context::{Context, Located};
 use crate::topology::codes;
 use crate::topology::diagnostic::Finding;
 use crate::topology::plugins::{Found, PluginKind, UnusableFile};
-use crate::topology::words::{did_you_mean, listed, quoted};
+use crate::topology::words::{did_you_mean, listed, quoted, sentence};
 
 /// The type built into the host, which no plugin can shadow.
 pub(super) const BUILT_IN: &str = "kafka";
@@ -104,6 +104,13 @@ fn note_missing(cx: &Context, name: &str, wanted: PluginKind, at: &Located) {
 
 /// Warns of every library that cannot be used and that no pipeline needs.
 pub(super) fn warn_of_unusable(cx: &Context, used: &BTreeSet<String>) {
+    if matches!(cx.plugins.find(BUILT_IN), Found::Known { .. }) {
+        cx.note_file(Finding::of_file(
+            codes::PLUGIN_FILE,
+            "A plugin is called `kafka`, which is a type of the host itself, and cannot be used.",
+            "Give the plugin another name.",
+        ));
+    }
     for unusable in cx.plugins.unusable() {
         if unusable.names.iter().any(|name| used.contains(name)) {
             continue;
@@ -119,14 +126,5 @@ pub(super) fn warn_of_unusable(cx: &Context, used: &BTreeSet<String>) {
             format!("{files} cannot be used: {}", sentence(&unusable.reason)),
             "Remove the file or rebuild it; no pipeline of this topology needs it.",
         ));
-    }
-}
-
-/// With a full stop.
-fn sentence(text: &str) -> String {
-    if text.ends_with('.') {
-        text.to_owned()
-    } else {
-        format!("{text}.")
     }
 }

@@ -66,6 +66,11 @@ impl<'s> Place<'s> {
         Place::of(self.root, self.schemas.iter().filter_map(named).collect())
     }
 
+    /// Whether the schema says anything about this place.
+    pub(super) fn is_known(&self) -> bool {
+        !self.schemas.is_empty()
+    }
+
     /// The place of an array's items.
     pub(super) fn item(&self) -> Place<'s> {
         let items = self.schemas.iter().filter_map(|schema| schema.get("items"));
@@ -116,8 +121,7 @@ impl<'s> Place<'s> {
             .skip(1)
             .fold(self.clone(), |place, step| {
                 let property = place.property(&step.replace("~1", "/").replace("~0", "~"));
-                match property.schemas.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit())
-                {
+                match !property.is_known() && step.bytes().all(|byte| byte.is_ascii_digit()) {
                     true => place.item(),
                     false => property,
                 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::schema;
 use crate::topology::codes::{self, Code};
 use crate::topology::mask::MASK;
-use crate::topology::words::{did_you_mean, listed, quoted};
+use crate::topology::words::{did_you_mean, listed, nearest, quoted};
 
 /// Deepest nesting of alternatives that is followed for the fault that matters.
 const ALTERNATIVES_DEPTH_MAX: usize = 8;
@@ -44,17 +44,28 @@ pub(super) fn check(schema: &Value, value: &Value, secrets: &BTreeSet<String>) -
         schema,
         secrets,
         complaints: Vec::new(),
+        meant: BTreeSet::new(),
     };
     for error in validator.iter_errors(value) {
         judge.error(&error, 0);
     }
-    judge.complaints
+    let Judge {
+        mut complaints,
+        meant,
+        ..
+    } = judge;
+    complaints.retain(|complaint| {
+        complaint.code != codes::PLUGIN_MISSING_OPTION || !meant.contains(&complaint.pointer)
+    });
+    complaints
 }
 
 struct Judge<'s> {
     schema: &'s Value,
     secrets: &'s BTreeSet<String>,
     complaints: Vec<Complaint>,
+    /// Options that are probably there under a misspelled name.
+    meant: BTreeSet<String>,
 }
 
 impl Judge<'_> {
@@ -81,12 +92,9 @@ impl Judge<'_> {
             ValidationErrorKind::Required { property } => {
                 let option = property.as_str().unwrap_or_default();
                 let message = format!("{name} needs the option `{option}`.");
-                self.add(
-                    codes::PLUGIN_MISSING_OPTION,
-                    pointer,
-                    message,
-                    format!("Add `{option}:`."),
-                );
+                let help = format!("Add `{option}:`.");
+                let place = below(&pointer, option);
+                self.add(codes::PLUGIN_MISSING_OPTION, place, message, help);
             }
             ValidationErrorKind::Type { kind } => {
                 let wanted = types(kind);
@@ -123,15 +131,20 @@ impl Judge<'_> {
             .at(pointer)
             .property_names();
         for option in unexpected {
-            let help = did_you_mean(option, names.iter().copied()).unwrap_or_else(|| {
-                match names.is_empty() {
-                    true => "Remove it; no option is known there.".into(),
-                    false => format!("Known there: {}.", listed(names.iter().copied(), "and")),
-                }
-            });
-            let place = format!("{pointer}/{}", option.replace('~', "~0").replace('/', "~1"));
+            let near = nearest(option, names.iter().copied());
+            self.meant.extend(near.map(|near| below(pointer, near)));
+            let help = match (near, names.is_empty()) {
+                (Some(near), _) => format!("Did you mean `{near}`?"),
+                (None, true) => "Remove it; no option is known there.".into(),
+                (None, false) => format!("Known there: {}.", listed(names.iter().copied(), "and")),
+            };
             let message = format!("The plugin knows no option {}.", quoted(option));
-            self.add(codes::PLUGIN_UNKNOWN_OPTION, place, message, help);
+            self.add(
+                codes::PLUGIN_UNKNOWN_OPTION,
+                below(pointer, option),
+                message,
+                help,
+            );
         }
     }
 
@@ -209,6 +222,14 @@ impl Judge<'_> {
     }
 }
 
+/// The JSON pointer of a property.
+fn below(pointer: &str, property: &str) -> String {
+    format!(
+        "{pointer}/{}",
+        property.replace('~', "~0").replace('/', "~1")
+    )
+}
+
 /// The words that one refused alternative would have taken.
 fn words_of(error: &ValidationError) -> Vec<Value> {
     match error.kind() {
@@ -258,7 +279,9 @@ fn types(kind: &TypeKind) -> String {
 fn type_cure(given: &Value, kind: &TypeKind) -> String {
     let wanted = types(kind);
     match given {
-        Value::Number(_) | Value::Bool(_) if wanted.contains("text") => "Quote it.".into(),
+        Value::Number(_) | Value::Bool(_) if wanted.contains("text") => {
+            "Write text: a duration or size with its unit, any other number in quotes.".into()
+        }
         Value::String(_) if wanted.contains("integer") || wanted.contains("number") => {
             "Write the number without quotes and without a unit.".into()
         }
