@@ -341,13 +341,18 @@ fn snapshot(live: &Live, elapsed: Duration, rates: &mut Rates) -> Snapshot {
         let windows = locked(&live.windows);
         (windows.closed, windows.trouble.clone())
     };
+    let (http, pipelines) = {
+        let log = locked(&live.log);
+        (log.http.clone(), log.pipelines.clone())
+    };
     Snapshot {
         elapsed,
         sent,
         failed: live.deliveries.failed.load(Ordering::Relaxed),
         counts,
         per_second: rates.per_second(),
-        pipelines: locked(&live.log).pipelines.clone(),
+        http,
+        pipelines,
         readiness: locked(&live.readiness).clone(),
         windows_closed,
         store_trouble,

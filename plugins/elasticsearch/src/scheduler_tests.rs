@@ -201,6 +201,28 @@ fn case_14_bodies_shrink_until_they_fit_and_order_is_kept() {
 }
 
 #[test]
+fn a_size_that_was_refused_comes_back_after_many_good_bulks() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    let large = |seq| sized_operation(seq, &format!("id{seq}"), Some(1), 300_000, now);
+    scheduler.offer([large(0), large(1), large(2)]);
+    let mut first = true;
+    drive(&mut scheduler, now, |flight, _| {
+        if std::mem::take(&mut first) {
+            return Outcome::TooLarge("413".into());
+        }
+        stored(flight)
+    });
+    for seq in 3..300 {
+        scheduler.offer([sized_operation(seq, "small", Some(seq), 0, now)]);
+        drive(&mut scheduler, now, |flight, _| stored(flight));
+    }
+    scheduler.offer([large(300), large(301), large(302)]);
+    let flight = scheduler.launch(now).expect("a flight");
+    assert!(flight.front().len() > 1, "at half the refused size one fits");
+}
+
+#[test]
 fn case_15_a_document_above_the_servers_limit_is_rejected_alone() {
     let mut scheduler = scheduler(limits());
     let now = Instant::now();

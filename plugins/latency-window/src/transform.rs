@@ -4,7 +4,7 @@ use weir_plugin_sdk::*;
 
 use crate::config::LatencyWindowConfig;
 use crate::document::{DocumentFormat, timestamp_text};
-use crate::percentiles::{Distribution, Sample};
+use crate::percentiles::{DISTINCT_VALUES_MAX, Distribution, Sample};
 use crate::start_field::{BadStart, StartField, UNIX_MS_MAX};
 use crate::windows::{Full, SlotWindows, WINDOWS_PER_SLOT_MAX};
 
@@ -112,7 +112,6 @@ impl Transform for LatencyWindow {
             .windows
             .window(start_ms, record.offset())
             .map_err(|Full| full(first_of_call))?;
-        window.first_offset = window.first_offset.min(record.offset());
         window.latencies.add(latency);
         window.dirty = true;
         if end_ms <= self.watermark_ms {
@@ -247,6 +246,11 @@ impl LatencyWindow {
             )
         })?;
 
+        if !merged.is_exact() {
+            self.context.debug(format!(
+                "the percentiles of {timestamp} are estimates: it has more than {DISTINCT_VALUES_MAX} distinct latencies"
+            ));
+        }
         let document = self.format.write(&timestamp, &summary);
         let count = summary.count.min((1 << VERSION_COUNT_BITS) - 1);
         let version = ((self.epoch << VERSION_COUNT_BITS) + count).to_string();

@@ -12,7 +12,7 @@ pub const WINDOWS_PER_SLOT_MAX: usize = 4_096;
 pub struct Window {
     /// Unix milliseconds.
     pub start_ms: i64,
-    /// Lowest offset that went in.
+    /// Offset of the first record that went in; a slot's records come in offset order.
     pub first_offset: i64,
     /// Has something that no emitted document has.
     pub dirty: bool,
@@ -187,4 +187,32 @@ fn decode_window(size_ms: i64, reader: &mut Reader<'_>) -> Result<Option<Window>
         dirty,
         latencies,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restored_windows_ascend() {
+        // Size 7, then windows with index, first offset 0, not dirty, an empty distribution.
+        let decode = |indexes: &[u8]| {
+            let mut state = vec![7, indexes.len() as u8];
+            for index in indexes {
+                state.extend([*index, 0, 0, 4, 1, 0, 0, 0]);
+            }
+            SlotWindows::decode(7, &state).map(|windows| windows.windows.len())
+        };
+        assert_eq!(decode(&[]), Ok(0));
+        assert_eq!(decode(&[0, 1, 9]), Ok(3));
+        assert_eq!(decode(&[1, 1]), Err(RestoreError::Window(1)));
+        assert_eq!(decode(&[0, 5, 4]), Err(RestoreError::Window(2)));
+        let marked = SlotWindows::decode(7, &[7, 1, 0, 0, 2, 4, 1, 0, 0, 0]);
+        assert_eq!(marked.err(), Some(RestoreError::Window(0)));
+        let far = SlotWindows::decode(
+            7,
+            &[[7, 1].as_slice(), &[0xFF; 8], &[0x7F, 0, 0, 4, 1, 0, 0, 0]].concat(),
+        );
+        assert_eq!(far.err(), Some(RestoreError::Window(0)));
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::json;
-use weir_document_store::{Authentication, BulkFault, Settings};
+use weir_document_store::{Authentication, BulkFault, DocumentStore, Settings};
 
 use crate::bench::{Bench, record, records};
 
@@ -88,6 +88,31 @@ fn addresses_that_are_no_elasticsearch_pause_and_reject_nobody() {
         bench.settle();
         assert_eq!(bench.count("stored"), 1, "{status}");
     }
+}
+
+#[test]
+fn a_redirect_settles_nothing_even_if_somebody_takes_the_documents() {
+    let elsewhere = DocumentStore::start(Settings::default()).expect("a store");
+    let mut bench = Bench::new(json!({}));
+    let location = format!("{}/_bulk", elsewhere.url());
+    bench.store.faults().set_standing(Some(BulkFault::Status {
+        status: 307,
+        headers: vec![("location".to_owned(), location)],
+        body: String::new(),
+    }));
+    bench.write(&records(5));
+    bench.poll_until("refusals", |bench| {
+        bench
+            .errors
+            .get("systemic")
+            .is_some_and(|count| *count >= 2)
+    });
+    let reason = bench.unavailable().expect("a reason");
+    assert!(reason.contains("redirects to"), "{reason}");
+    assert!(bench.ended.is_empty());
+    bench.store.faults().clear();
+    bench.settle();
+    assert_eq!((bench.count("stored"), bench.stored_documents()), (5, 5));
 }
 
 #[test]
