@@ -3,6 +3,7 @@
 pub mod graph;
 mod load;
 pub mod run;
+pub mod test;
 pub mod up;
 pub mod validate;
 
@@ -25,7 +26,8 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Up(options) => up::run(&cli.global, options, &scrubber),
         Command::Validate(options) => answered(validate_file(&cli.global, options)),
         Command::Graph(options) => answered(draw(&cli.global, options, &scrubber)),
-        Command::Plugins(_) | Command::Test(_) => 2,
+        Command::Test(options) => answered(test::run(options, &scrubber)),
+        Command::Plugins(_) => 2,
     }
 }
 
