@@ -1,1 +1,19 @@
-//! Real servers for tests, end-to-end tests, benchmarks.
+//! What a contributor runs beside the product: real servers for tests, the judge of the
+//! end-to-end tests, benchmarks.
+//!
+//! * [`servers`] fetches Kafka and Elasticsearch by their Maven coordinates and runs them.
+//! * [`bench`] measures the host against a bare client loop.
+//! * [`client`] is what a test needs to do with, and see of, both.
+//! * [`grafana`] evaluates the provisioned alert rule against a real Elasticsearch.
+//! * [`host`] runs `weir` as a real process and reads its log.
+//! * [`judge`] recomputes from the topics what the pipelines should have written.
+//! * [`scene`] is the reference job under names of its own, for one test.
+
+pub mod bench;
+pub mod client;
+pub mod grafana;
+pub mod host;
+pub mod judge;
+mod processes;
+pub mod scene;
+pub mod servers;

@@ -1,1 +1,32 @@
-//! elasticsearch
+//! Sink `elasticsearch`: writes each record as one document, loses none, doubles none, and waits for a server that is
+//! away.
+//!
+//! The way of a record: [`sink`] (host's thread) shapes it into an [`operation`], hands it over the [`exchange`] to the
+//! [`worker`] thread, where the [`scheduler`] decides when it travels in which [`flight`], the [`client`] sends it, and
+//! [`outcome`] and [`item_class`] say what the answer means.
+
+mod bulk_answer;
+mod client;
+mod config;
+mod document;
+mod exchange;
+mod flight;
+mod item_class;
+mod lanes;
+mod nodes;
+mod operation;
+mod outcome;
+mod pace;
+mod refusal;
+mod scheduler;
+mod sink;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+pub use config::{BatchConfig, ElasticsearchConfig, IdSource, VersionSource};
+pub use sink::ElasticsearchSink;
+
+weir_plugin_sdk::export_plugins! {
+    sink "elasticsearch" => ElasticsearchSink: "Writes each record as one document of an Elasticsearch index"
+}

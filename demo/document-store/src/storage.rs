@@ -1,0 +1,341 @@
+//! Indices and documents with their versions, in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::bulk::{Action, Operation, VersionType};
+use crate::error::ApiError;
+use crate::timestamp;
+
+/// How long a delete's version is remembered: `index.gc_deletes` of Elasticsearch. An older write that comes later
+/// brings the document back.
+const TOMBSTONE_AGE: Duration = Duration::from_secs(60);
+
+/// A stored document.
+#[derive(Debug, Clone)]
+pub struct Document {
+    pub id: String,
+    pub version: i64,
+    pub seq_no: u64,
+    /// The source exactly as it was sent.
+    pub source: Box<RawValue>,
+    /// `@timestamp` in milliseconds since the Unix epoch, where the source has one.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Document {
+    /// The source as JSON. Numbers beyond 64 bits are null here; [`Document::source`] keeps their text.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.source.get()).unwrap_or(Value::Null)
+    }
+
+    /// A field's value; `a.b` looks into objects, and a field whose name holds dots is found as well.
+    pub(crate) fn field(&self, path: &str) -> Option<Value> {
+        let source = self.json();
+        if let Some(value) = source.get(path) {
+            return Some(value.clone());
+        }
+        path.split('.')
+            .try_fold(&source, |value, name| value.get(name))
+            .cloned()
+    }
+}
+
+/// What became of one operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Applied {
+    pub id: String,
+    pub outcome: Result<Stored, ApiError>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub version: i64,
+    pub seq_no: u64,
+    pub result: &'static str,
+    pub status: u16,
+}
+
+#[derive(Default)]
+pub(crate) struct Index {
+    documents: HashMap<String, Document>,
+    tombstones: HashMap<String, (i64, Instant)>,
+}
+
+impl Index {
+    /// Documents in the order in which they were last written.
+    pub fn documents(&self) -> Vec<&Document> {
+        let mut documents: Vec<&Document> = self.documents.values().collect();
+        documents.sort_unstable_by_key(|document| document.seq_no);
+        documents
+    }
+
+    pub fn document(&self, id: &str) -> Option<&Document> {
+        self.documents.get(id)
+    }
+
+    /// The version that an external one must beat: the document's, or a young tombstone's.
+    fn current_version(&self, id: &str) -> Option<i64> {
+        if let Some(document) = self.documents.get(id) {
+            return Some(document.version);
+        }
+        let (version, deleted_at) = self.tombstones.get(id)?;
+        (deleted_at.elapsed() < TOMBSTONE_AGE).then_some(*version)
+    }
+}
+
+/// All indices. Both limits hold over all of them together.
+pub(crate) struct Storage {
+    indices: BTreeMap<String, Index>,
+    documents_max: usize,
+    bytes_max: usize,
+    documents: usize,
+    bytes: usize,
+    next_seq_no: u64,
+}
+
+impl Storage {
+    pub fn new(documents_max: usize, bytes_max: usize) -> Self {
+        Self {
+            indices: BTreeMap::new(),
+            documents_max,
+            bytes_max,
+            documents: 0,
+            bytes: 0,
+            next_seq_no: 0,
+        }
+    }
+
+    pub fn index(&self, name: &str) -> Option<&Index> {
+        self.indices.get(name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.indices.keys().map(String::as_str)
+    }
+
+    /// True if the index is new.
+    pub fn create_index(&mut self, name: &str) -> bool {
+        let absent = !self.indices.contains_key(name);
+        self.indices.entry(name.to_owned()).or_default();
+        absent
+    }
+
+    /// True if the index existed.
+    pub fn delete_index(&mut self, name: &str) -> bool {
+        let Some(index) = self.indices.remove(name) else {
+            return false;
+        };
+        self.documents = self.documents.saturating_sub(index.documents.len());
+        let bytes: usize = index.documents.values().map(weight).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        true
+    }
+
+    /// Applies one operation; the operations of a request are applied in their order.
+    pub fn apply(&mut self, operation: &Operation) -> Applied {
+        let id = operation
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("auto-{:016x}", self.next_seq_no));
+        let outcome = check_index_name(&operation.index)
+            .and_then(|()| check_id(&id))
+            .and_then(|()| match operation.action {
+                Action::Index | Action::Create => self.write(operation, &id),
+                Action::Delete => self.delete(operation, &id),
+                Action::Update => Err(ApiError::illegal_argument(
+                    "this document store serves no update",
+                )),
+            });
+        Applied { id, outcome }
+    }
+
+    fn write(&mut self, operation: &Operation, id: &str) -> Result<Stored, ApiError> {
+        let (source, timestamp_ms) = parse_source(&operation.source)?;
+        let index = self.indices.entry(operation.index.clone()).or_default();
+        let old_weight = index.documents.get(id).map(weight);
+        if operation.action == Action::Create
+            && let Some(document) = index.documents.get(id)
+        {
+            return Err(conflict(format!(
+                "[{id}]: version conflict, document already exists (current version [{}])",
+                document.version
+            )));
+        }
+        let version = next_version(operation, id, index.current_version(id))?;
+        let document = Document {
+            id: id.to_owned(),
+            version,
+            seq_no: self.next_seq_no,
+            source,
+            timestamp_ms,
+        };
+        let documents = self.documents + usize::from(old_weight.is_none());
+        let bytes = self.bytes - old_weight.unwrap_or(0) + weight(&document);
+        if documents > self.documents_max || bytes > self.bytes_max {
+            return Err(full(&operation.index, self.documents_max, self.bytes_max));
+        }
+        (self.documents, self.bytes) = (documents, bytes);
+        self.next_seq_no += 1;
+        let stored = Stored {
+            version,
+            seq_no: document.seq_no,
+            result: if old_weight.is_none() {
+                "created"
+            } else {
+                "updated"
+            },
+            status: if old_weight.is_none() { 201 } else { 200 },
+        };
+        index.tombstones.remove(id);
+        index.documents.insert(id.to_owned(), document);
+        Ok(stored)
+    }
+
+    fn delete(&mut self, operation: &Operation, id: &str) -> Result<Stored, ApiError> {
+        // An external version creates the index for its tombstone; a plain delete needs one.
+        if operation.version_type == VersionType::Internal
+            && !self.indices.contains_key(&operation.index)
+        {
+            return Err(ApiError::index_not_found(&operation.index));
+        }
+        let tombstones_max = self.documents_max;
+        let index = self.indices.entry(operation.index.clone()).or_default();
+        let version = next_version(operation, id, index.current_version(id))?;
+        if index.tombstones.len() >= tombstones_max {
+            index
+                .tombstones
+                .retain(|_, (_, deleted_at)| deleted_at.elapsed() < TOMBSTONE_AGE);
+        }
+        if index.tombstones.len() >= tombstones_max {
+            return Err(full(&operation.index, tombstones_max, self.bytes_max));
+        }
+        let removed = index.documents.remove(id);
+        index
+            .tombstones
+            .insert(id.to_owned(), (version, Instant::now()));
+        if let Some(document) = &removed {
+            self.documents = self.documents.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(weight(document));
+        }
+        let seq_no = self.next_seq_no;
+        self.next_seq_no += 1;
+        Ok(Stored {
+            version,
+            seq_no,
+            result: if removed.is_some() {
+                "deleted"
+            } else {
+                "not_found"
+            },
+            status: if removed.is_some() { 200 } else { 404 },
+        })
+    }
+}
+
+/// What a document costs of the byte limit: its id and its source.
+fn weight(document: &Document) -> usize {
+    document.id.len() + document.source.get().len()
+}
+
+fn next_version(operation: &Operation, id: &str, current: Option<i64>) -> Result<i64, ApiError> {
+    let (Some(version), Some(current)) = (operation.version, current) else {
+        return Ok(operation
+            .version
+            .unwrap_or_else(|| current.unwrap_or(0).saturating_add(1)));
+    };
+    let (refused, relation) = match operation.version_type {
+        VersionType::External | VersionType::Internal => (version <= current, "higher or equal to"),
+        VersionType::ExternalGte => (version < current, "higher than"),
+    };
+    if refused {
+        return Err(conflict(format!(
+            "[{id}]: version conflict, current version [{current}] is {relation} the one \
+             provided [{version}]"
+        )));
+    }
+    Ok(version)
+}
+
+fn conflict(reason: String) -> ApiError {
+    ApiError::new(409, "version_conflict_engine_exception", reason)
+}
+
+/// A full store answers as Elasticsearch does at its flood-stage watermark: it may clear by itself, so it is no
+/// document's fault.
+fn full(index: &str, documents_max: usize, bytes_max: usize) -> ApiError {
+    ApiError::new(
+        429,
+        "cluster_block_exception",
+        format!(
+            "index [{index}] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage \
+             watermark, index has read-only-allow-delete block]; this store keeps \
+             {documents_max} documents and {bytes_max} bytes;"
+        ),
+    )
+}
+
+/// Index names as Elasticsearch takes them.
+pub(crate) fn check_index_name(name: &str) -> Result<(), ApiError> {
+    let fault = if name.len() > 255 {
+        Some("index name is too long, (over 255 bytes)")
+    } else if name == "." || name == ".." {
+        Some("must not be '.' or '..'")
+    } else if name.starts_with(['-', '_', '+']) {
+        Some("must not start with '_', '-', or '+'")
+    } else if name.chars().any(|c| "\\/*?\"<>| ,#:".contains(c)) {
+        Some(
+            "must not contain the following characters ['\\','/','*','?','\"','<','>','|',' ',',','#',':']",
+        )
+    } else if name.chars().any(char::is_uppercase) {
+        Some("must be lowercase")
+    } else {
+        None
+    };
+    match fault {
+        Some(fault) => Err(ApiError::new(
+            400,
+            "invalid_index_name_exception",
+            format!("Invalid index name [{name}], {fault}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), ApiError> {
+    if id.is_empty() {
+        return Err(ApiError::illegal_argument(
+            "if _id is specified it must not be empty",
+        ));
+    }
+    Ok(())
+}
+
+/// The source must be one JSON object; `@timestamp`, where it stands and is not null, must be a date.
+fn parse_source(source: &Bytes) -> Result<(Box<RawValue>, Option<i64>), ApiError> {
+    let parsing = |reason: String| ApiError::new(400, "document_parsing_exception", reason);
+    let raw: Box<RawValue> = serde_json::from_slice(source)
+        .map_err(|error| parsing(format!("[1:{}] failed to parse: {error}", error.column())))?;
+    if !raw.get().starts_with('{') {
+        return Err(parsing(
+            "[1:1] failed to parse: Malformed content, must start with an object".to_owned(),
+        ));
+    }
+    let timestamp: Value = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get())
+        .ok()
+        .and_then(|fields| serde_json::from_str(fields.get("@timestamp")?.get()).ok())
+        .unwrap_or(Value::Null);
+    if timestamp.is_null() {
+        return Ok((raw, None));
+    }
+    match timestamp::parse_ms(&timestamp) {
+        Some(milliseconds) => Ok((raw, Some(milliseconds))),
+        None => Err(parsing(
+            "[1:1] failed to parse field [@timestamp] of type [date]".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,44 @@
+//! `weir-dev`: what a contributor runs beside the product.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Real servers for tests, and benchmarks. Needs Java 17 and Maven.
+#[derive(Debug, Parser)]
+#[command(name = "weir-dev", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a command beside a real Kafka and Elasticsearch, named in its environment.
+    WithServers(commands::with_servers::WithServers),
+    /// Measures reduce-visits against a bare rdkafka loop (release build; starts its own Kafka).
+    Bench(commands::bench::Bench),
+    /// The bare rdkafka loop itself, until SIGTERM.
+    #[command(hide = true)]
+    BareLoop(commands::bench::BareLoopArguments),
+    /// Runs a real Kafka in the foreground and prints its address.
+    Kafka,
+    /// Runs a real Elasticsearch in the foreground and prints its address.
+    Elasticsearch(commands::foreground::ElasticsearchArguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::WithServers(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
+        Command::BareLoop(arguments) => arguments.run(),
+        Command::Kafka => commands::foreground::kafka(),
+        Command::Elasticsearch(arguments) => commands::foreground::elasticsearch(arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("weir-dev: {error:#}");
+        ExitCode::FAILURE
+    })
+}

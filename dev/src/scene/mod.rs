@@ -1,0 +1,230 @@
+//! The scenery of one end-to-end test: names that no other test uses, the topology of the
+//! reference job with those names, and the judge applied to what lies under them.
+
+mod sample;
+mod servers;
+
+use std::collections::BTreeMap;
+use std::process;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::client::{Document, Index, Kafka, Record};
+use crate::host::Folder;
+use crate::judge::{Delivery, ReduceCase, Report, WindowCase, WindowRules};
+
+pub use sample::{sample_lines, sample_rows};
+pub use servers::{shared_elasticsearch, shared_kafka};
+
+/// Windows of tests: short, so that they close soon; several per run.
+pub const WINDOW_SIZE_S: i64 = 5;
+
+/// The reference job under names of its own.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    pub kafka: Kafka,
+    /// With user and password in it where security is on; unused by scenes without `sla`.
+    elasticsearch: String,
+    id: String,
+}
+
+impl Scene {
+    /// On the servers that `weir-dev with-servers` runs.
+    pub fn shared(test: &str) -> Result<Scene> {
+        Ok(Scene::on(test, &shared_kafka()?, &shared_elasticsearch()?))
+    }
+
+    /// On servers of the test's own.
+    pub fn on(test: &str, bootstrap: &str, elasticsearch: &str) -> Scene {
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.subsec_nanos());
+        Scene {
+            kafka: Kafka::at(bootstrap),
+            elasticsearch: elasticsearch.to_owned(),
+            id: format!("{test}-{:x}-{nanos:x}", process::id()),
+        }
+    }
+
+    /// A name for `what`: fit for a pipeline, a topic, a group and an index.
+    pub fn name(&self, what: &str) -> String {
+        format!("{what}-{}", self.id)
+    }
+
+    pub fn visits(&self) -> String {
+        self.name("visits")
+    }
+
+    pub fn reduced(&self) -> String {
+        self.name("reduced")
+    }
+
+    /// The pipeline `reduce-visits` of this scene.
+    pub fn reduce(&self) -> String {
+        self.name("reduce")
+    }
+
+    pub fn reduce_group(&self) -> String {
+        self.name("visits_reader")
+    }
+
+    pub fn reduce_dead_letters(&self) -> String {
+        format!("{}.dlq", self.reduce())
+    }
+
+    /// The pipeline `visits-sla` of this scene.
+    pub fn sla(&self) -> String {
+        self.name("sla")
+    }
+
+    pub fn sla_group(&self) -> String {
+        self.name("latency_monitor")
+    }
+
+    pub fn sla_dead_letters(&self) -> String {
+        format!("{}.dlq", self.sla())
+    }
+
+    pub fn index(&self) -> Index {
+        Index::at(&self.elasticsearch, &self.name("sla"))
+    }
+
+    /// Both pipelines as the repository's topology has them, with short windows. JSON is YAML.
+    pub fn topology(&self) -> Value {
+        json!({
+            "version": 1,
+            "plugins": ["./plugins.d"],
+            "kafka": { "bootstrap.servers": self.kafka.bootstrap() },
+            "pipelines": { self.reduce(): self.reduce_pipeline(), self.sla(): self.sla_pipeline() },
+        })
+    }
+
+    fn reduce_pipeline(&self) -> Value {
+        json!({
+            "sources": {
+                "visits": {
+                    "type": "kafka", "topics": [self.visits()], "group": self.reduce_group(),
+                },
+            },
+            "transforms": {
+                "reduced": { "type": "reduce-visit", "from": "visits", "config": {} },
+            },
+            "sinks": {
+                "reduced_visits": {
+                    "type": "kafka", "from": "reduced", "topic": self.reduced(),
+                    "create": {
+                        "partitions": 2, "config": { "message.timestamp.type": "LogAppendTime" },
+                    },
+                },
+            },
+            "on_error": { "policy": "dead_letter" },
+        })
+    }
+
+    fn sla_pipeline(&self) -> Value {
+        json!({
+            "sources": {
+                "reduced": {
+                    "type": "kafka", "topics": [self.reduced()], "group": self.sla_group(),
+                },
+            },
+            "transforms": {
+                "latency": {
+                    "type": "latency-window", "from": "reduced",
+                    "config": { "size": format!("{WINDOW_SIZE_S}s") },
+                },
+            },
+            "sinks": {
+                "index": {
+                    "type": "elasticsearch", "from": "latency",
+                    "config": { "urls": [self.elasticsearch], "index": self.index().name() },
+                },
+            },
+            "on_error": { "policy": "dead_letter" },
+        })
+    }
+
+    /// A folder with the topology, after `change` has seen it.
+    pub fn folder(&self, change: impl FnOnce(&mut Value)) -> Result<Folder> {
+        let mut topology = self.topology();
+        change(&mut topology);
+        Folder::with_topology(&serde_json::to_string_pretty(&topology)?)
+    }
+
+    /// The topology's entry of the pipeline `reduce-visits`, to change it.
+    pub fn reduce_in<'a>(&self, topology: &'a mut Value) -> &'a mut Value {
+        &mut topology["pipelines"][self.reduce()]
+    }
+
+    /// The topology's entry of the pipeline `visits-sla`, to change it.
+    pub fn sla_in<'a>(&self, topology: &'a mut Value) -> &'a mut Value {
+        &mut topology["pipelines"][self.sla()]
+    }
+
+    /// The visits topic with two partitions.
+    pub fn create_visits(&self) -> Result<()> {
+        self.kafka.create_topic(&self.visits(), 2, &[])
+    }
+
+    /// The reduced topic as the pipeline itself would make it.
+    pub fn create_reduced(&self) -> Result<()> {
+        let config = [("message.timestamp.type", "LogAppendTime")];
+        self.kafka.create_topic(&self.reduced(), 2, &config)
+    }
+
+    /// Waits until every visit is settled.
+    pub fn wait_reduced(&self, timeout: Duration) -> Result<()> {
+        self.kafka
+            .wait_settled(&self.reduce_group(), &self.visits(), timeout)
+    }
+
+    /// Waits until every reduced record is settled, which closes the last window.
+    pub fn wait_measured(&self, timeout: Duration) -> Result<()> {
+        self.kafka
+            .wait_settled(&self.sla_group(), &self.reduced(), timeout)
+    }
+
+    /// Judges reduced records and dead letters against the visits; an error shows differences.
+    pub fn judge_reduced(&self, delivery: Delivery) -> Result<Report> {
+        let source = self.kafka.read(&self.visits())?;
+        let reduced = self.kafka.read(&self.reduced())?;
+        let dead_letters = self.kafka.read_all(&self.reduce_dead_letters())?;
+        ReduceCase {
+            source: &source,
+            reduced: &reduced,
+            dead_letters: &dead_letters,
+            pipeline: &self.reduce(),
+            plugin: "reduce-visit",
+            delivery,
+        }
+        .judge()
+        .into_result()
+    }
+
+    /// Judges the window documents against the reduced records; an error shows differences.
+    pub fn judge_windows(&self) -> Result<Report> {
+        let rules = WindowRules::of_size_s(WINDOW_SIZE_S);
+        judge_windows(
+            &self.kafka.read(&self.reduced())?,
+            &self.index().documents()?,
+            &rules,
+        )
+    }
+}
+
+/// Judges window documents against reduced records; an error shows differences.
+pub fn judge_windows(
+    reduced: &BTreeMap<i32, Vec<Record>>,
+    documents: &BTreeMap<String, Document>,
+    rules: &WindowRules,
+) -> Result<Report> {
+    WindowCase {
+        reduced,
+        documents,
+        rules,
+    }
+    .judge()
+    .into_result()
+}

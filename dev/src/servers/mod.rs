@@ -1,0 +1,14 @@
+//! Real servers on loopback, each owned by the value that started it.
+
+mod elasticsearch;
+mod guarded;
+mod java;
+mod kafka;
+mod maven;
+mod ports;
+mod run_dir;
+
+pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer};
+pub use guarded::Guarded;
+pub use kafka::KafkaServer;
+pub use maven::{ELASTICSEARCH_VERSION, KAFKA_VERSION, cache_dir};

@@ -1,0 +1,131 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn config(change: impl FnOnce(&mut Value)) -> Result<ElasticsearchConfig, serde_json::Error> {
+    let mut value = json!({ "urls": ["http://localhost:9200"], "index": "visits" });
+    change(&mut value);
+    serde_json::from_value(value)
+}
+
+fn errors_of(change: impl FnOnce(&mut Value)) -> Vec<(String, String)> {
+    let mut errors = Errors::default();
+    config(change).expect("readable").check(&mut errors);
+    errors
+        .iter()
+        .map(|(path, message)| (path.to_owned(), message.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_defaults_are_sound() {
+    assert!(errors_of(|_| {}).is_empty());
+    let config = config(|_| {}).expect("readable");
+    assert_eq!(config.id, IdSource::Key);
+    assert_eq!(config.version, VersionSource::Auto);
+}
+
+#[test]
+fn unknown_settings_are_errors() {
+    assert!(config(|value| value["indx"] = json!("x")).is_err());
+    assert!(config(|value| value["batch"] = json!({ "size": 1 })).is_err());
+}
+
+#[test]
+fn sources_read_as_they_are_written() {
+    for text in ["key", "coordinates", "header:doc id", "field:/a/b~1c"] {
+        let source = IdSource::try_from(text.to_owned()).expect(text);
+        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
+    }
+    for text in ["auto", "offset", "timestamp", "none", "header:v"] {
+        let source = VersionSource::try_from(text.to_owned()).expect(text);
+        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
+    }
+    for text in ["", "Key", "header:", "field:a", "field:", "field:/~2"] {
+        assert!(IdSource::try_from(text.to_owned()).is_err(), "{text}");
+    }
+    assert!(VersionSource::try_from("latest".to_owned()).is_err());
+}
+
+#[test]
+fn index_names_follow_the_rules_of_the_server() {
+    for good in ["visits", "visits-2024.06", "a_b+c", ".hidden", "ä"] {
+        assert_eq!(broken_index_rule(good), None, "{good}");
+    }
+    let long = "x".repeat(256);
+    for bad in [
+        "", ".", "..", "-a", "_a", "+a", "Visits", "a b", "a/b", "a:b", "a#b", "a,b", "a\nb", &long,
+    ] {
+        assert!(broken_index_rule(bad).is_some(), "{bad}");
+    }
+}
+
+#[test]
+fn case_53_no_error_and_no_debug_text_shows_a_secret() {
+    let errors = errors_of(|value| {
+        value["urls"] = json!([
+            "http://elastic:hunter2@localhost:9200",
+            "hunter2://x",
+            "http://a:hunter2:1"
+        ]);
+        value["password"] = json!("hunter2");
+        value["api_key"] = json!("hunter2 hunter2");
+    });
+    let text = format!("{errors:?}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let paths: Vec<&str> = errors.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/urls/0",
+            "/urls/1",
+            "/urls/2",
+            "/username",
+            "/api_key",
+            "/api_key"
+        ]
+    );
+    let config = config(|value| {
+        value["username"] = json!("hunter2");
+        value["password"] = json!("hunter2");
+    });
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn every_limit_is_named() {
+    let errors = errors_of(|value| {
+        value["urls"] = json!(["http://localhost:9200?a=b"]);
+        value["index"] = json!("Visits");
+        value["batch"] = json!({ "records": 0, "bytes": "1KiB", "age": "1h" });
+        value["request_timeout"] = json!("1ms");
+        value["max_in_flight"] = json!(1_000);
+        value["username"] = json!("u");
+    });
+    let paths: Vec<&str> = errors.iter().map(|(path, _)| path.as_str()).collect();
+    let expected = [
+        "/urls/0",
+        "/index",
+        "/password",
+        "/batch/records",
+        "/batch/bytes",
+        "/batch/age",
+        "/request_timeout",
+        "/max_in_flight",
+    ];
+    assert_eq!(paths, expected);
+    assert_eq!(errors_of(|value| value["urls"] = json!([])).len(), 1);
+}
+
+#[test]
+fn the_schema_shows_defaults_and_forbids_unknown_settings() {
+    let schema = serde_json::to_value(schemars::schema_for!(ElasticsearchConfig)).expect("schema");
+    assert_eq!(schema["additionalProperties"], json!(false));
+    assert_eq!(schema["required"], json!(["urls", "index"]));
+    assert_eq!(schema["properties"]["id"]["default"], json!("key"));
+    assert_eq!(
+        schema["properties"]["request_timeout"]["default"],
+        json!("1m")
+    );
+    assert_eq!(schema["properties"]["password"]["writeOnly"], json!(true));
+}

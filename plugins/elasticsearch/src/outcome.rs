@@ -1,0 +1,148 @@
+//! What became of one bulk request as a whole.
+
+use std::time::{Duration, SystemTime};
+
+use crate::bulk_answer::{self, Item};
+use crate::operation::Operation;
+
+/// A server that asks for more patience than this is asked again after this much.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// The classes of outcomes. The texts say what was seen, without secrets.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Every item has a verdict.
+    Answered(Vec<Item>),
+    /// No byte of the request reached a server.
+    NotSent(String),
+    /// It may have been carried out, wholly, partly or not.
+    Unknown(Doubt, String),
+    /// Refused for now; nothing is wrong with any operation. The floor of the pause is the server's `Retry-After`.
+    Overload(Option<Duration>, String),
+    /// The body is too large for the server.
+    TooLarge(String),
+    /// The whole request was refused, perhaps for one bad operation.
+    BadRequest(String),
+    /// Address, rights or product are wrong; no operation is guilty.
+    Systemic(String),
+}
+
+/// Why nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    Timeout,
+    /// The connection broke; some servers do this instead of a 413.
+    Reset,
+    /// 500: perhaps one operation trips the server over.
+    ServerFault,
+    /// A proxy's 502 or 504, or an answer that cannot be believed.
+    BadAnswer,
+}
+
+impl Outcome {
+    /// Name for the metric of errors; `None` for an answer.
+    pub(crate) fn error_class(&self) -> Option<&'static str> {
+        match self {
+            Outcome::Answered(_) => None,
+            Outcome::NotSent(_) => Some("not_sent"),
+            Outcome::Unknown(..) => Some("unknown"),
+            Outcome::Overload(..) => Some("overload"),
+            Outcome::TooLarge(_) => Some("too_large"),
+            Outcome::BadRequest(_) => Some("bad_request"),
+            Outcome::Systemic(_) => Some("systemic"),
+        }
+    }
+}
+
+/// Classifies a complete HTTP answer. `retry_after` is the header's text.
+pub(crate) fn classify_answer(
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+    sent: &[Operation],
+) -> Outcome {
+    let seen = || {
+        let reason = bulk_answer::read_error(body);
+        reason.map_or_else(
+            || format!("status {status}"),
+            |reason| format!("status {status}, {reason}"),
+        )
+    };
+    match status {
+        200 => match bulk_answer::read_items(body, sent) {
+            Ok(items) => Outcome::Answered(items),
+            Err(reason) => Outcome::Unknown(Doubt::BadAnswer, reason),
+        },
+        400 => Outcome::BadRequest(seen()),
+        408 | 429 | 503 => Outcome::Overload(retry_after.and_then(parse_retry_after), seen()),
+        413 => Outcome::TooLarge(seen()),
+        // 401, 403, 404, 405, 406, 407, 410, 415 and whatever a proxy invents: redirects are not followed with a body.
+        300..=499 => Outcome::Systemic(seen()),
+        500 => Outcome::Unknown(Doubt::ServerFault, seen()),
+        _ => Outcome::Unknown(Doubt::BadAnswer, seen()),
+    }
+}
+
+/// Seconds or an HTTP date (RFC 9110, section 10.2.3), at most five minutes.
+fn parse_retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(status: u16) -> &'static str {
+        classify_answer(status, None, b"<html>secret page</html>", &[])
+            .error_class()
+            .unwrap_or("answered")
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        assert_eq!(class(400), "bad_request");
+        assert_eq!(class(413), "too_large");
+        for status in [408, 429, 503] {
+            assert_eq!(class(status), "overload", "{status}");
+        }
+        for status in [301, 401, 403, 404, 405, 406, 410, 415, 418, 499] {
+            assert_eq!(class(status), "systemic", "{status}");
+        }
+        for status in [100, 199, 204, 500, 501, 502, 504, 599, 999] {
+            assert_eq!(class(status), "unknown", "{status}");
+        }
+    }
+
+    #[test]
+    fn case_13_a_proxys_page_is_not_repeated() {
+        let Outcome::Unknown(Doubt::BadAnswer, seen) =
+            classify_answer(502, None, b"<html>secret page</html>", &[])
+        else {
+            panic!("unknown");
+        };
+        assert_eq!(seen, "status 502");
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_bounded() {
+        assert_eq!(parse_retry_after(" 2 "), Some(Duration::from_secs(2)));
+        assert_eq!(parse_retry_after("999999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(
+            parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            parse_retry_after("Fri, 01 Jan 2100 00:00:00 GMT"),
+            Some(RETRY_AFTER_MAX)
+        );
+        assert_eq!(parse_retry_after("soon"), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! How fast requests go out: exponential back-off with full jitter, one probe at a time while the target fails, and the
+//! size of a bulk that the target takes.
+
+use std::time::{Duration, Instant};
+
+/// Source: M. Brooker, "Exponential Backoff And Jitter" (AWS, 2015), "full jitter".
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// An outage that ends is noticed at most this much later.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The size of a bulk never falls below this: a smaller one is hardly why a server refuses it.
+const BULK_BYTES_MIN: usize = 64 << 10;
+/// After a 413 the larger size is tried again this many good bulks later: one wasted request in 256.
+const GROW_AFTER_REFUSAL: u32 = 256;
+/// Broken connections are mostly no matter of size, so the size comes back soon.
+const GROW_AFTER_RESETS: u32 = 8;
+
+/// A pause before attempt `attempt` (1 = the first repetition): uniform in 0 to `min(30 s, 100 ms * 2^(attempt-1))`.
+pub(crate) fn backoff(attempt: u32, random: &mut fastrand::Rng) -> Duration {
+    let ceiling = BACKOFF_BASE
+        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
+        .min(BACKOFF_MAX);
+    ceiling.mul_f64(random.f64())
+}
+
+/// The state of the target as a whole.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    failures: u32,
+    not_before: Option<Instant>,
+    reason: Option<String>,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Pace {
+            failures: 0,
+            not_before: None,
+            reason: None,
+        }
+    }
+
+    /// A request got through.
+    pub(crate) fn succeeded(&mut self) {
+        *self = Pace::new();
+    }
+
+    /// A request failed as a whole: all requests pause, at least for `floor`.
+    pub(crate) fn failed(
+        &mut self,
+        reason: String,
+        floor: Option<Duration>,
+        now: Instant,
+        random: &mut fastrand::Rng,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        let pause = backoff(self.failures, random).max(floor.unwrap_or_default());
+        let until = now + pause;
+        self.not_before = Some(self.not_before.map_or(until, |before| before.max(until)));
+        self.reason = Some(reason);
+    }
+
+    /// Why the target makes no progress now.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    pub(crate) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+}
+
+/// The size of a bulk that the target takes, learned from refusals.
+#[derive(Debug)]
+pub(crate) struct BulkSize {
+    target: usize,
+    max: usize,
+    good: u32,
+    grow_after: u32,
+}
+
+impl BulkSize {
+    pub(crate) fn new(max: usize) -> Self {
+        BulkSize {
+            target: max,
+            max,
+            good: 0,
+            grow_after: GROW_AFTER_REFUSAL,
+        }
+    }
+
+    /// Bytes that a bulk should have at most; one operation may be larger.
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// A body of this size was refused with 413: half of it, by order of the server, is tried next.
+    pub(crate) fn refused(&mut self, body_bytes: usize) {
+        self.target = (body_bytes / 2).clamp(1, self.target);
+        (self.good, self.grow_after) = (0, GROW_AFTER_REFUSAL);
+    }
+
+    /// A body of this size broke its connection repeatedly: perhaps for its size.
+    pub(crate) fn reset(&mut self, body_bytes: usize) {
+        let floor = BULK_BYTES_MIN.min(self.target);
+        self.target = (body_bytes / 2).clamp(floor, self.target);
+        (self.good, self.grow_after) = (0, GROW_AFTER_RESETS);
+    }
+
+    /// A bulk was answered.
+    pub(crate) fn accepted(&mut self) {
+        if self.target == self.max {
+            return;
+        }
+        self.good += 1;
+        if self.good >= self.grow_after {
+            self.target = self.target.saturating_mul(2).min(self.max);
+            self.good = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u64 = 0x5eed;
+
+    #[test]
+    fn the_pause_doubles_to_its_ceiling_and_is_spread_evenly() {
+        println!("seed {SEED}");
+        let mut random = fastrand::Rng::with_seed(SEED);
+        for (attempt, ceiling_ms) in [
+            (1, 100),
+            (2, 200),
+            (5, 1_600),
+            (9, 25_600),
+            (10, 30_000),
+            (u32::MAX, 30_000),
+        ] {
+            let ceiling = Duration::from_millis(ceiling_ms);
+            let pauses: Vec<Duration> = (0..1_000).map(|_| backoff(attempt, &mut random)).collect();
+            assert!(pauses.iter().all(|pause| *pause <= ceiling), "{attempt}");
+            let below_half = pauses.iter().filter(|pause| **pause < ceiling / 2).count();
+            assert!((400..600).contains(&below_half), "{attempt}: {below_half}");
+        }
+    }
+
+    #[test]
+    fn case_4_retry_after_is_a_floor() {
+        let (mut pace, mut random, now) =
+            (Pace::new(), fastrand::Rng::with_seed(SEED), Instant::now());
+        pace.failed(
+            "busy".into(),
+            Some(Duration::from_secs(2)),
+            now,
+            &mut random,
+        );
+        assert!(pace.not_before() >= Some(now + Duration::from_secs(2)));
+        pace.failed("busy".into(), None, now, &mut random);
+        assert!(
+            pace.not_before() >= Some(now + Duration::from_secs(2)),
+            "a later failure does not shorten it"
+        );
+        assert_eq!((pace.is_failing(), pace.reason()), (true, Some("busy")));
+        pace.succeeded();
+        assert_eq!(
+            (pace.is_failing(), pace.reason(), pace.not_before()),
+            (false, None, None)
+        );
+    }
+
+    #[test]
+    fn case_14_a_refused_size_is_not_tried_again_soon() {
+        let mut size = BulkSize::new(10 << 20);
+        size.refused(10 << 20);
+        size.refused(5 << 20);
+        assert_eq!(size.target(), 2_621_440);
+        for _ in 1..GROW_AFTER_REFUSAL {
+            size.accepted();
+        }
+        assert_eq!(size.target(), 2_621_440);
+        size.accepted();
+        assert_eq!(size.target(), 5 << 20);
+    }
+
+    #[test]
+    fn broken_connections_never_shrink_bulks_to_nothing() {
+        let mut size = BulkSize::new(1 << 20);
+        for _ in 0..20 {
+            size.reset(size.target());
+        }
+        assert_eq!(size.target(), BULK_BYTES_MIN);
+        for _ in 0..(GROW_AFTER_RESETS * 4) {
+            size.accepted();
+        }
+        assert_eq!(size.target(), 1 << 20);
+    }
+}

@@ -1,0 +1,506 @@
+//! Decides what is sent when, and what an outcome means for each operation. No I/O and no clock of its own: the worker
+//! tells it the time and the outcomes.
+//!
+//! * One document, one request at a time: operations on one document share a lane, and a lane belongs to one flight
+//!   until that flight has a verdict for each of the lane's operations. Several operations of a lane may ride in one
+//!   flight only if all carry a version, since the server then keeps their order whichever of them is sent again.
+//! * An operation ends as stored, superseded or rejected, never by a timeout or a count of retries. Two rules convict on
+//!   evidence: a 400 for a request of this operation alone counts once another request was answered since it was
+//!   first suspected; an unexplained failure counts each time another document was stored since the last.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::bulk_answer::Item;
+use crate::flight::Flight;
+use crate::item_class::{ItemClass, classify_item};
+use crate::lanes::Lanes;
+use crate::operation::Operation;
+use crate::outcome::{Doubt, Outcome};
+use crate::pace::{BulkSize, Pace, backoff};
+use crate::refusal::{Refusal, code};
+
+/// Unexplained failures of one operation, each with other documents stored since the one before, until it is rejected.
+/// With the back-off below that is about a minute of a server that works for everyone else.
+const FAULTS_MAX: u32 = 10;
+/// Attempts of one body that end in doubt, until its size or one of its operations is suspected.
+const STRIKES_MAX: u32 = 3;
+/// No server breaks the connection over a smaller body for its size.
+const RESET_SUSPECT_BYTES: usize = 128 << 10;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) batch_records: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) batch_age: Duration,
+    pub(crate) max_in_flight: usize,
+}
+
+/// How a record ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Stored,
+    Superseded,
+    /// With the chain of causes.
+    Rejected(Refusal, String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) seq: u64,
+    /// Buffer that the record gives back.
+    pub(crate) held_bytes: usize,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    limits: Limits,
+    /// In order of arrival; whether a lane is free is looked at when an operation is taken.
+    ready: VecDeque<Operation>,
+    ready_bytes: usize,
+    lanes: Lanes,
+    /// Flights between two attempts.
+    waiting: VecDeque<Flight>,
+    in_flight: usize,
+    probe_in_flight: bool,
+    failed_went_last: bool,
+    next_flight: u64,
+    /// Send without waiting for bulks to fill.
+    flushing: bool,
+    pace: Pace,
+    size: BulkSize,
+    random: fastrand::Rng,
+    /// Requests that were answered item by item.
+    answers: u64,
+    /// Items that were stored or superseded.
+    stored: u64,
+    settlements: Vec<Settlement>,
+    errors: BTreeMap<&'static str, u64>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(limits: Limits, random: fastrand::Rng) -> Self {
+        Scheduler {
+            limits,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            lanes: Lanes::default(),
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            probe_in_flight: false,
+            failed_went_last: false,
+            next_flight: 0,
+            flushing: false,
+            pace: Pace::new(),
+            size: BulkSize::new(limits.batch_bytes),
+            random,
+            answers: 0,
+            stored: 0,
+            settlements: Vec::new(),
+            errors: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
+        for operation in operations {
+            self.ready_bytes += operation.lines.len();
+            self.ready.push_back(operation);
+        }
+    }
+
+    /// While set, no bulk waits to be filled.
+    pub(crate) fn set_flushing(&mut self, flushing: bool) {
+        self.flushing = flushing;
+    }
+
+    /// Why the target makes no progress now.
+    pub(crate) fn unavailable(&self) -> Option<&str> {
+        let idle = self.in_flight == 0 && self.ready.is_empty() && self.waiting.is_empty();
+        self.pace.reason().filter(|_| !idle)
+    }
+
+    pub(crate) fn take_settlements(&mut self) -> Vec<Settlement> {
+        std::mem::take(&mut self.settlements)
+    }
+
+    /// Errors since the last call, by class.
+    pub(crate) fn take_errors(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.errors)
+    }
+
+    /// The next request to send now, if there is one. Its outcome must come back by [`Scheduler::land`].
+    pub(crate) fn launch(&mut self, now: Instant) -> Option<Flight> {
+        if self.is_crowded() || self.pace.not_before().is_some_and(|moment| moment > now) {
+            return None;
+        }
+        let mut flight = self.next_flight(now)?;
+        self.failed_went_last = flight.failed;
+        flight.not_before = None;
+        flight.probes = self.pace.is_failing();
+        self.probe_in_flight |= flight.probes;
+        self.in_flight += 1;
+        Some(flight)
+    }
+
+    /// Flights that failed take turns with the others, so that neither can keep the other from being sent.
+    fn next_flight(&mut self, now: Instant) -> Option<Flight> {
+        let failed_first = !self.failed_went_last;
+        let flight = match failed_first {
+            true => self.take_failed(now).or_else(|| self.take_fresh(now)),
+            false => self.take_fresh(now).or_else(|| self.take_failed(now)),
+        };
+        flight.filter(|flight| !flight.is_empty())
+    }
+
+    fn take_failed(&mut self, now: Instant) -> Option<Flight> {
+        let mut flight = self.take_waiting(now, |flight| flight.failed)?;
+        self.cut(&mut flight);
+        Some(flight)
+    }
+
+    fn take_fresh(&mut self, now: Instant) -> Option<Flight> {
+        let waiting = self.take_waiting(now, |flight| !flight.failed);
+        let mut flight = match waiting {
+            Some(flight) => flight,
+            None if self.ready_due().is_some_and(|due| due <= now) => self.new_flight(),
+            None => return None,
+        };
+        self.cut(&mut flight);
+        if flight.is_open() {
+            self.fill(&mut flight, now);
+        }
+        Some(flight).filter(|flight| !flight.is_empty())
+    }
+
+    fn cut(&self, flight: &mut Flight) {
+        flight.cut_front(self.size.target(), self.limits.batch_records);
+    }
+
+    /// When [`Scheduler::launch`] may have something, unless an operation or an outcome arrives before.
+    pub(crate) fn next_launch(&self, now: Instant) -> Option<Instant> {
+        if self.is_crowded() {
+            return None;
+        }
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|flight| flight.not_before.unwrap_or(now))
+            .min();
+        let due = waiting.into_iter().chain(self.ready_due()).min()?;
+        Some(self.pace.not_before().map_or(due, |moment| moment.max(due)))
+    }
+
+    /// Takes the outcome of a flight's attempt.
+    pub(crate) fn land(&mut self, mut flight: Flight, outcome: Outcome, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.probe_in_flight &= !flight.probes;
+        if let Some(class) = outcome.error_class() {
+            self.count(class);
+        }
+        flight.failed = outcome.error_class().is_some();
+        match outcome {
+            Outcome::Answered(items) => self.apply(&mut flight, items, now),
+            Outcome::NotSent(reason) | Outcome::Systemic(reason) => self.fail(reason, None, now),
+            Outcome::Overload(floor, reason) => self.fail(reason, floor, now),
+            Outcome::Unknown(doubt, reason) => self.doubt(&mut flight, doubt, reason, now),
+            Outcome::TooLarge(reason) => self.shrink(&mut flight, &reason),
+            Outcome::BadRequest(reason) => self.bisect(&mut flight, reason, now),
+        }
+        if !flight.is_empty() {
+            self.waiting.push_back(flight);
+        }
+    }
+
+    /// While the target fails, one flight at a time asks whether it is back, beside those that were under way.
+    fn is_crowded(&self) -> bool {
+        self.in_flight >= self.limits.max_in_flight
+            || (self.pace.is_failing() && self.probe_in_flight)
+    }
+
+    fn count(&mut self, class: &'static str) {
+        *self.errors.entry(class).or_default() += 1;
+    }
+
+    fn fail(&mut self, reason: String, floor: Option<Duration>, now: Instant) {
+        self.pace.failed(reason, floor, now, &mut self.random);
+    }
+
+    /// A failure that may be the flight's own: if other requests were answered since it failed before, it alone waits.
+    fn fail_alone(&mut self, flight: &mut Flight, reason: String, now: Instant) {
+        let others_pass = flight
+            .answers_at_failure
+            .is_some_and(|answers| self.answers > answers);
+        flight.answers_at_failure = Some(self.answers);
+        if others_pass {
+            flight.failures_alone = flight.failures_alone.saturating_add(1);
+            flight.not_before = Some(now + backoff(flight.failures_alone, &mut self.random));
+        } else {
+            self.fail(reason, None, now);
+        }
+    }
+
+    /// When the operations that wait make a bulk: full, flushed, or old enough.
+    fn ready_due(&self) -> Option<Instant> {
+        let oldest = self.ready.front()?.accepted_at;
+        let full =
+            self.ready.len() >= self.limits.batch_records || self.ready_bytes >= self.size.target();
+        Some(if full || self.flushing {
+            oldest
+        } else {
+            oldest + self.limits.batch_age
+        })
+    }
+
+    fn new_flight(&mut self) -> Flight {
+        self.next_flight += 1;
+        Flight::new(self.next_flight)
+    }
+
+    fn take_waiting(&mut self, now: Instant, fits: impl Fn(&Flight) -> bool) -> Option<Flight> {
+        let due =
+            |flight: &Flight| flight.not_before.is_none_or(|moment| moment <= now) && fits(flight);
+        let position = self.waiting.iter().position(due)?;
+        self.waiting.remove(position)
+    }
+
+    /// Lets other retries that are due join, then new operations.
+    fn fill(&mut self, flight: &mut Flight, now: Instant) {
+        let (mut records, mut bytes) = (flight.front().len(), flight.body_bytes());
+        let (max_records, max_bytes) = (self.limits.batch_records, self.size.target());
+        let joins = |records: usize, bytes: usize| {
+            move |other: &Flight| {
+                other.is_open()
+                    && records + other.front().len() <= max_records
+                    && bytes + other.body_bytes() <= max_bytes
+            }
+        };
+        while let Some(mut other) = self.take_waiting(now, joins(records, bytes)) {
+            records += other.front().len();
+            bytes += other.body_bytes();
+            for operation in other.take_front() {
+                self.lanes.move_to(&operation, flight.number);
+                flight.push(operation);
+            }
+        }
+        while records < max_records {
+            let Some(next) = self.ready.front() else {
+                break;
+            };
+            if records > 0 && bytes + next.lines.len() > max_bytes {
+                break;
+            }
+            let Some(operation) = self.ready.pop_front() else {
+                break;
+            };
+            self.ready_bytes = self.ready_bytes.saturating_sub(operation.lines.len());
+            if let Some(operation) = self.lanes.enter(operation, flight.number) {
+                records += 1;
+                bytes += operation.lines.len();
+                flight.push(operation);
+            }
+        }
+    }
+
+    fn settle(&mut self, operation: Operation, verdict: Verdict) {
+        for blocked in self.lanes.leave(&operation).into_iter().rev() {
+            self.ready_bytes += blocked.lines.len();
+            self.ready.push_front(blocked);
+        }
+        self.settlements.push(Settlement {
+            seq: operation.seq,
+            held_bytes: operation.lines.len(),
+            verdict,
+        });
+    }
+
+    fn reject(&mut self, operation: Operation, refusal: Refusal, causes: String) {
+        self.count("rejected");
+        self.settle(operation, Verdict::Rejected(refusal, causes));
+    }
+
+    /// A verdict, or another try, for each item of an answer.
+    fn apply(&mut self, flight: &mut Flight, items: Vec<Item>, now: Instant) {
+        let sent = flight.take_front();
+        flight.failures_alone = 0;
+        let total = sent.len();
+        let classes: Vec<ItemClass> = items.iter().map(class_of).collect();
+        let ended_well = |(operation, class): (&Operation, &ItemClass)| {
+            *class == ItemClass::Stored || (*class == ItemClass::Conflict && operation.versioned)
+        };
+        self.answers += 1;
+        self.stored += sent
+            .iter()
+            .zip(&classes)
+            .filter(|pair| ended_well(*pair))
+            .count() as u64;
+        let mut again = Vec::new();
+        let mut blocked_by = None;
+        for ((operation, item), class) in sent.into_iter().zip(items).zip(classes) {
+            match class {
+                ItemClass::Stored => self.settle(operation, Verdict::Stored),
+                ItemClass::Conflict if operation.versioned => {
+                    self.settle(operation, Verdict::Superseded)
+                }
+                ItemClass::Rejected(code) => self.reject_item(operation, code, &item),
+                ItemClass::Faulted => {
+                    again.extend(self.tolerate_fault(operation, &describe(&item)))
+                }
+                ItemClass::Conflict | ItemClass::Overloaded | ItemClass::Systemic => {
+                    self.count(if class == ItemClass::Systemic {
+                        "item_systemic"
+                    } else {
+                        "item_overload"
+                    });
+                    blocked_by = Some(describe(&item));
+                    again.push(operation);
+                }
+            }
+        }
+        match blocked_by {
+            Some(reason) if again.len() == total => self.fail(reason, None, now),
+            _ => self.pace.succeeded(),
+        }
+        self.size.accepted();
+        for operation in &mut again {
+            operation.retries = operation.retries.saturating_add(1);
+        }
+        let retries = again.iter().map(|operation| operation.retries).max();
+        flight.not_before = retries.map(|retries| now + backoff(retries, &mut self.random));
+        flight.put_front(again);
+    }
+
+    fn reject_item(&mut self, operation: Operation, code: &'static str, item: &Item) {
+        let causes = item
+            .error
+            .as_ref()
+            .map(|error| error.causes())
+            .unwrap_or_default();
+        let message = format!(
+            "Elasticsearch refused the document `{}`: {}",
+            operation.id,
+            describe(item)
+        );
+        self.reject(operation, Refusal::new(code, message), causes);
+    }
+
+    /// Gives the operation back for another try, unless the faults are its own by now.
+    fn tolerate_fault(&mut self, mut operation: Operation, seen: &str) -> Option<Operation> {
+        self.count("item_fault");
+        if operation.faults == 0 || self.stored > operation.stored_at_last_fault {
+            operation.faults += 1;
+            operation.stored_at_last_fault = self.stored;
+        }
+        if operation.faults < FAULTS_MAX {
+            return Some(operation);
+        }
+        let message = format!(
+            "Elasticsearch failed {FAULTS_MAX} times over the document `{}` while it stored others: {seen}",
+            operation.id
+        );
+        self.reject(
+            operation,
+            Refusal::new(code::SERVER_FAULT, message),
+            String::new(),
+        );
+        None
+    }
+
+    /// The same operations are sent again. Repeated doubt leads to smaller bodies, or to the guilty operation.
+    fn doubt(&mut self, flight: &mut Flight, doubt: Doubt, reason: String, now: Instant) {
+        flight.strikes += 1;
+        let single = flight.front().len() == 1;
+        if doubt == Doubt::ServerFault && single {
+            let operation = flight.take_front().pop();
+            let again = operation.and_then(|operation| self.tolerate_fault(operation, &reason));
+            if let Some(operation) = again {
+                flight.put_front(vec![operation]);
+                flight.rotate();
+            }
+        } else if flight.strikes >= STRIKES_MAX && !single {
+            match doubt {
+                Doubt::ServerFault => {
+                    flight.isolating = true;
+                    flight.halve_front();
+                }
+                Doubt::Reset if flight.body_bytes() >= RESET_SUSPECT_BYTES => {
+                    self.size.reset(flight.body_bytes());
+                }
+                Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
+            }
+        }
+        self.fail_alone(flight, reason, now);
+    }
+
+    /// 413: later bodies are smaller; a document that is too large alone is rejected.
+    fn shrink(&mut self, flight: &mut Flight, reason: &str) {
+        self.pace.succeeded();
+        let bytes = flight.body_bytes();
+        if flight.front().len() > 1 {
+            self.size.refused(bytes);
+            return;
+        }
+        for operation in flight.take_front() {
+            let message = format!(
+                "the document `{}` takes {bytes} bytes of a bulk, more than the server takes: {reason}",
+                operation.id
+            );
+            self.reject(
+                operation,
+                Refusal::new(code::PAYLOAD_TOO_LARGE, message),
+                String::new(),
+            );
+        }
+    }
+
+    /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
+    /// request since, not the operation but the request may be at fault, and it waits.
+    fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
+        let answers = self.answers;
+        let suspected = flight
+            .front_mut()
+            .iter_mut()
+            .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
+        let suspected_at = suspected.min().unwrap_or(answers);
+        if flight.front().len() > 1 {
+            flight.isolating = true;
+            flight.halve_front();
+        } else if answers > suspected_at {
+            for operation in flight.take_front() {
+                let message = format!(
+                    "Elasticsearch refuses any bulk with the document `{}`: {reason}",
+                    operation.id
+                );
+                self.reject(
+                    operation,
+                    Refusal::new(code::REQUEST_INVALID, message),
+                    String::new(),
+                );
+            }
+        } else {
+            flight.isolating = true;
+            flight.rotate();
+            self.fail_alone(flight, reason, now);
+        }
+    }
+}
+
+fn class_of(item: &Item) -> ItemClass {
+    let error_type = item.error.as_ref().map(|error| error.error_type());
+    classify_item(item.status, error_type, item.failure_store.as_deref())
+}
+
+fn describe(item: &Item) -> String {
+    match &item.error {
+        Some(error) => format!("status {}, {}", item.status, error.describe()),
+        None => format!("status {}", item.status),
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "scheduler_random_tests.rs"]
+mod random_tests;

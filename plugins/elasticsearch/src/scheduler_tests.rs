@@ -1,0 +1,577 @@
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::bulk_answer::read_items;
+use crate::testing::{operation, sized_operation};
+
+pub(super) const SEED: u64 = 20_260_101;
+
+pub(super) fn limits() -> Limits {
+    Limits {
+        batch_records: 100,
+        batch_bytes: 1 << 20,
+        batch_age: Duration::from_millis(200),
+        max_in_flight: 4,
+    }
+}
+
+fn scheduler(limits: Limits) -> Scheduler {
+    println!("seed {SEED}");
+    let mut scheduler = Scheduler::new(limits, fastrand::Rng::with_seed(SEED));
+    scheduler.set_flushing(true);
+    scheduler
+}
+
+pub(super) fn answer(flight: &Flight, item: impl Fn(&Operation) -> (u16, &'static str)) -> Outcome {
+    let item = |operation: &Operation| {
+        let (status, error_type) = item(operation);
+        let error =
+            (!error_type.is_empty()).then(|| json!({ "type": error_type, "reason": "because" }));
+        json!({ "index": { "_id": operation.id, "status": status, "error": error } })
+    };
+    let items: Vec<Value> = flight.front().iter().map(item).collect();
+    let body = json!({ "items": items }).to_string();
+    Outcome::Answered(read_items(body.as_bytes(), flight.front()).expect("a fitting answer"))
+}
+
+fn stored(flight: &Flight) -> Outcome {
+    answer(flight, |_| (201, ""))
+}
+
+fn seqs(flight: &Flight) -> Vec<u64> {
+    flight
+        .front()
+        .iter()
+        .map(|operation| operation.seq)
+        .collect()
+}
+
+/// Runs to the end of all work on a clock that jumps from launch to launch; answers what ended how and the requests.
+fn drive(
+    scheduler: &mut Scheduler,
+    mut now: Instant,
+    mut serve: impl FnMut(&Flight, Instant) -> Outcome,
+) -> (HashMap<u64, Verdict>, usize) {
+    let (mut ended, mut requests) = (HashMap::new(), 0);
+    loop {
+        while let Some(flight) = scheduler.launch(now) {
+            requests += 1;
+            assert!(requests < 10_000, "no end in sight");
+            let outcome = serve(&flight, now);
+            scheduler.land(flight, outcome, now);
+        }
+        for settlement in scheduler.take_settlements() {
+            assert!(
+                ended.insert(settlement.seq, settlement.verdict).is_none(),
+                "settled twice"
+            );
+        }
+        match scheduler.next_launch(now) {
+            Some(next) => now = now.max(next),
+            None => break,
+        }
+    }
+    assert!(scheduler.lanes.is_empty() && scheduler.ready_bytes == 0 && scheduler.in_flight == 0);
+    (ended, requests)
+}
+
+pub(super) fn rejected_code(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Rejected(refusal, _) => Some(refusal.code),
+        Verdict::Stored | Verdict::Superseded => None,
+    }
+}
+
+fn offer_many(scheduler: &mut Scheduler, count: u64) {
+    scheduler.offer((0..count).map(|seq| operation(seq, &format!("id{seq}"), Some(1))));
+}
+
+#[test]
+fn a_bulk_is_closed_by_records_bytes_age_or_flush() {
+    let mut scheduler = scheduler(limits());
+    scheduler.set_flushing(false);
+    let start = Instant::now();
+    scheduler
+        .offer((0..99).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), 0, start)));
+    assert!(scheduler.launch(start).is_none());
+    assert_eq!(
+        scheduler.next_launch(start),
+        Some(start + limits().batch_age)
+    );
+    scheduler.offer([sized_operation(99, "id99", Some(1), 0, start)]);
+    let by_records = scheduler.launch(start).expect("full");
+    assert_eq!(by_records.front().len(), 100);
+    scheduler.offer(
+        (100..104).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), 300_000, start)),
+    );
+    let by_bytes = scheduler.launch(start).expect("full");
+    assert_eq!(by_bytes.front().len(), 3);
+    assert!(scheduler.launch(start).is_none());
+    assert_eq!(
+        scheduler
+            .launch(start + limits().batch_age)
+            .map(|flight| seqs(&flight)),
+        Some(vec![103])
+    );
+    scheduler.offer([sized_operation(104, "id104", Some(1), 0, start)]);
+    scheduler.set_flushing(true);
+    assert_eq!(
+        scheduler.launch(start).map(|flight| seqs(&flight)),
+        Some(vec![104])
+    );
+}
+
+#[test]
+fn flights_are_bounded() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 1_000);
+    let now = Instant::now();
+    let flights: Vec<Flight> = std::iter::from_fn(|| scheduler.launch(now)).collect();
+    assert_eq!(flights.len(), limits().max_in_flight);
+    assert_eq!(scheduler.next_launch(now), None);
+}
+
+#[test]
+fn case_3_only_the_refused_items_are_sent_again() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 50);
+    let now = Instant::now();
+    let flight = scheduler.launch(now).expect("a flight");
+    let busy = [3, 17, 40];
+    let outcome = answer(&flight, |operation| match busy.contains(&operation.seq) {
+        true => (429, "es_rejected_execution_exception"),
+        false => (201, ""),
+    });
+    scheduler.land(flight, outcome, now);
+    assert_eq!(scheduler.take_settlements().len(), 47);
+    let next = scheduler.next_launch(now).expect("a retry");
+    let again = scheduler.launch(next).expect("a retry");
+    assert_eq!(seqs(&again), busy);
+    assert_eq!(
+        scheduler.take_errors(),
+        BTreeMap::from([("item_overload", 3)])
+    );
+}
+
+#[test]
+fn case_12_the_items_status_wins() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 2);
+    let mut first = true;
+    let (ended, requests) = drive(&mut scheduler, Instant::now(), |flight, _| {
+        let fails = std::mem::take(&mut first);
+        answer(flight, |operation| {
+            if fails && operation.seq == 1 {
+                (500, "odd_exception")
+            } else {
+                (201, "")
+            }
+        })
+    });
+    assert_eq!((ended.get(&1), requests), (Some(&Verdict::Stored), 2));
+}
+
+#[test]
+fn case_14_bodies_shrink_until_they_fit_and_order_is_kept() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    scheduler
+        .offer((0..10).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), 90_000, now)));
+    let mut order = Vec::new();
+    let mut refusals = 0;
+    let (ended, _) = drive(&mut scheduler, now, |flight, _| {
+        if flight.body_bytes() > 200_000 {
+            refusals += 1;
+            return Outcome::TooLarge("413".into());
+        }
+        order.extend(seqs(flight));
+        stored(flight)
+    });
+    assert_eq!(ended.len(), 10);
+    assert_eq!(order, (0..10).collect::<Vec<u64>>());
+    assert!(refusals <= 4, "{refusals}");
+    scheduler
+        .offer((10..20).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), 90_000, now)));
+    let first = scheduler
+        .launch(now + limits().batch_age)
+        .expect("a flight");
+    assert!(first.body_bytes() <= 250_000, "later bodies start smaller");
+}
+
+#[test]
+fn a_size_that_was_refused_comes_back_after_many_good_bulks() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    let large = |seq| sized_operation(seq, &format!("id{seq}"), Some(1), 300_000, now);
+    scheduler.offer([large(0), large(1), large(2)]);
+    let mut first = true;
+    drive(&mut scheduler, now, |flight, _| {
+        if std::mem::take(&mut first) {
+            return Outcome::TooLarge("413".into());
+        }
+        stored(flight)
+    });
+    for seq in 3..300 {
+        scheduler.offer([sized_operation(seq, "small", Some(seq), 0, now)]);
+        drive(&mut scheduler, now, |flight, _| stored(flight));
+    }
+    scheduler.offer([large(300), large(301), large(302)]);
+    let flight = scheduler.launch(now).expect("a flight");
+    assert!(flight.front().len() > 1, "at half the refused size one fits");
+}
+
+#[test]
+fn case_15_a_document_above_the_servers_limit_is_rejected_alone() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    let padding = |seq| if seq == 2 { 300_000 } else { 10 };
+    scheduler.offer(
+        (0..5).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), padding(seq), now)),
+    );
+    let (ended, _) = drive(&mut scheduler, now, |flight, _| {
+        match flight.body_bytes() > 200_000 {
+            true => Outcome::TooLarge("413".into()),
+            false => stored(flight),
+        }
+    });
+    let codes: HashMap<u64, &str> = ended
+        .iter()
+        .filter_map(|(seq, how)| Some((*seq, rejected_code(how)?)))
+        .collect();
+    assert_eq!(
+        (ended.len(), codes),
+        (5, HashMap::from([(2, code::PAYLOAD_TOO_LARGE)]))
+    );
+}
+
+#[test]
+fn case_16_repeated_resets_of_large_bodies_lead_to_smaller_ones() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    scheduler
+        .offer((0..10).map(|seq| sized_operation(seq, &format!("id{seq}"), Some(1), 90_000, now)));
+    let (ended, _) = drive(&mut scheduler, now, |flight, _| {
+        match flight.body_bytes() > 200_000 {
+            true => Outcome::Unknown(Doubt::Reset, "reset".into()),
+            false => stored(flight),
+        }
+    });
+    assert_eq!(
+        ended
+            .values()
+            .filter(|verdict| **verdict == Verdict::Stored)
+            .count(),
+        10
+    );
+}
+
+#[test]
+fn case_18_a_bisect_finds_the_one_guilty_operation() {
+    for guilty in [0, 1, 31, 63] {
+        let mut scheduler = scheduler(limits());
+        offer_many(&mut scheduler, 64);
+        let (ended, requests) = drive(&mut scheduler, Instant::now(), |flight, _| {
+            if seqs(flight).contains(&guilty) {
+                Outcome::BadRequest("400".into())
+            } else {
+                stored(flight)
+            }
+        });
+        assert_eq!(ended.len(), 64);
+        for (seq, verdict) in &ended {
+            assert_eq!(
+                rejected_code(verdict),
+                (*seq == guilty).then_some(code::REQUEST_INVALID),
+                "{seq}"
+            );
+        }
+        assert!(requests <= 1 + 2 * 6 + 1, "{requests} requests");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_every_request_convicts_nobody() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 8);
+    let start = Instant::now();
+    let repaired_at = start + Duration::from_secs(600);
+    let mut refused = 0;
+    let (ended, _) = drive(&mut scheduler, start, |flight, now| {
+        if now >= repaired_at {
+            return stored(flight);
+        }
+        refused += 1;
+        Outcome::BadRequest("contains unrecognized parameter".into())
+    });
+    assert_eq!(
+        ended
+            .values()
+            .filter(|verdict| **verdict == Verdict::Stored)
+            .count(),
+        8
+    );
+    assert!(
+        refused < 100,
+        "{refused} requests in ten minutes of refusals"
+    );
+}
+
+#[test]
+fn case_19_and_21_what_is_no_documents_fault_waits_for_ever() {
+    for failing in ["request", "item"] {
+        let mut scheduler = scheduler(limits());
+        offer_many(&mut scheduler, 8);
+        let start = Instant::now();
+        let repaired_at = start + Duration::from_secs(3_600);
+        let mut requests = 0;
+        let (ended, _) = drive(&mut scheduler, start, |flight, now| {
+            requests += 1;
+            match (now >= repaired_at, failing) {
+                (true, _) => stored(flight),
+                (false, "request") => Outcome::Systemic("status 401".into()),
+                (false, _) => answer(flight, |_| (403, "cluster_block_exception")),
+            }
+        });
+        assert_eq!(
+            ended
+                .values()
+                .filter(|verdict| **verdict == Verdict::Stored)
+                .count(),
+            8,
+            "{failing}"
+        );
+        assert!(
+            requests < 1_000,
+            "{requests} requests in an hour of refusals"
+        );
+    }
+}
+
+#[test]
+fn an_outage_is_probed_by_one_flight_at_a_time_and_has_a_reason() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 1_000);
+    let now = Instant::now();
+    let flights: Vec<Flight> = std::iter::from_fn(|| scheduler.launch(now)).collect();
+    for flight in flights {
+        scheduler.land(flight, Outcome::NotSent("refused".into()), now);
+    }
+    assert_eq!(scheduler.unavailable(), Some("refused"));
+    let next = scheduler.next_launch(now).expect("a probe");
+    let probe = scheduler.launch(next).expect("a probe");
+    assert!(scheduler.launch(next).is_none());
+    let outcome = stored(&probe);
+    scheduler.land(probe, outcome, next);
+    assert_eq!(scheduler.unavailable(), None);
+    assert_eq!(
+        std::iter::from_fn(|| scheduler.launch(next)).count(),
+        limits().max_in_flight
+    );
+}
+
+#[test]
+fn case_26_without_versions_a_successor_waits_for_its_predecessor() {
+    let mut scheduler = scheduler(limits());
+    scheduler.offer([
+        operation(0, "a", None),
+        operation(1, "b", None),
+        operation(2, "a", None),
+        operation(3, "a", None),
+    ]);
+    let now = Instant::now();
+    let flight = scheduler.launch(now).expect("a flight");
+    assert_eq!(seqs(&flight), [0, 1]);
+    assert!(scheduler.launch(now).is_none());
+    let outcome = answer(&flight, |operation| {
+        if operation.seq == 0 {
+            (429, "busy")
+        } else {
+            (201, "")
+        }
+    });
+    scheduler.land(flight, outcome, now);
+    let mut sent = Vec::new();
+    drive(&mut scheduler, now, |flight, _| {
+        sent.push(seqs(flight));
+        stored(flight)
+    });
+    assert_eq!(sent, [[0], [2], [3]]);
+}
+
+#[test]
+fn versioned_operations_of_one_document_ride_together_in_order() {
+    let mut scheduler = scheduler(limits());
+    scheduler.offer([
+        operation(0, "a", Some(1)),
+        operation(1, "b", Some(1)),
+        operation(2, "a", Some(2)),
+    ]);
+    let flight = scheduler.launch(Instant::now()).expect("a flight");
+    assert_eq!(seqs(&flight), [0, 1, 2]);
+    scheduler.offer([operation(3, "a", Some(3)), operation(4, "c", Some(1))]);
+    let now = Instant::now();
+    let other = scheduler.launch(now).expect("a flight");
+    assert_eq!(
+        seqs(&other),
+        [4],
+        "case 27: never two flights with one document"
+    );
+}
+
+#[test]
+fn a_conflict_supersedes_only_what_has_a_version() {
+    let mut scheduler = scheduler(limits());
+    scheduler.offer([operation(0, "a", Some(1)), operation(1, "b", None)]);
+    let mut conflicts = 0;
+    let (ended, _) = drive(&mut scheduler, Instant::now(), |flight, _| {
+        conflicts += 1;
+        match conflicts {
+            1 => answer(flight, |_| (409, "version_conflict_engine_exception")),
+            _ => stored(flight),
+        }
+    });
+    assert_eq!(
+        ended,
+        HashMap::from([(0, Verdict::Superseded), (1, Verdict::Stored)])
+    );
+}
+
+#[test]
+fn an_unexplained_failure_is_the_documents_own_only_while_others_get_through() {
+    let start = Instant::now();
+    let mut lonely = scheduler(limits());
+    offer_many(&mut lonely, 1);
+    let mut failures = 0;
+    let (ended, _) = drive(&mut lonely, start, |flight, _| {
+        failures += 1;
+        if failures > 100 {
+            stored(flight)
+        } else {
+            answer(flight, |_| (500, "null_pointer_exception"))
+        }
+    });
+    assert_eq!(
+        ended.get(&0),
+        Some(&Verdict::Stored),
+        "nobody else got through, so it is not convicted"
+    );
+
+    let mut busy = scheduler(limits());
+    let mut next_seq = 1;
+    let mut now = start;
+    busy.offer([sized_operation(0, "poison", Some(1), 0, now)]);
+    let verdict = loop {
+        busy.offer([sized_operation(
+            next_seq,
+            &format!("id{next_seq}"),
+            Some(1),
+            0,
+            now,
+        )]);
+        next_seq += 1;
+        while let Some(flight) = busy.launch(now) {
+            let outcome = answer(&flight, |operation| {
+                if operation.seq == 0 {
+                    (500, "odd")
+                } else {
+                    (201, "")
+                }
+            });
+            busy.land(flight, outcome, now);
+        }
+        if let Some(end) = busy
+            .take_settlements()
+            .into_iter()
+            .find(|settlement| settlement.seq == 0)
+        {
+            break end.verdict;
+        }
+        assert!(next_seq < 1_000);
+        now += Duration::from_secs(30);
+    };
+    assert_eq!(rejected_code(&verdict), Some(code::SERVER_FAULT));
+    assert_eq!(next_seq - 1, u64::from(FAULTS_MAX));
+}
+
+#[test]
+fn a_flight_that_always_fails_does_not_keep_others_from_being_sent() {
+    for bad in ["reset", "400", "500"] {
+        let mut scheduler = scheduler(limits());
+        let start = Instant::now();
+        scheduler.offer([sized_operation(0, "bad", Some(1), 0, start)]);
+        let (mut now, mut stored_others, mut bad_requests, mut offered) = (start, 0, 0, 1);
+        while now < start + Duration::from_secs(60) {
+            if scheduler.ready.is_empty() {
+                scheduler.offer([sized_operation(
+                    offered,
+                    &format!("id{offered}"),
+                    Some(1),
+                    0,
+                    now,
+                )]);
+                offered += 1;
+            }
+            while let Some(flight) = scheduler.launch(now) {
+                let is_bad = seqs(&flight).contains(&0);
+                bad_requests += u64::from(is_bad);
+                stored_others += u64::from(!is_bad);
+                let outcome = match (is_bad, bad) {
+                    (false, _) => stored(&flight),
+                    (true, "reset") => Outcome::Unknown(Doubt::Reset, "reset".into()),
+                    (true, "400") => Outcome::BadRequest("400".into()),
+                    (true, _) => Outcome::Unknown(Doubt::ServerFault, "500".into()),
+                };
+                scheduler.land(flight, outcome, now);
+            }
+            now += Duration::from_millis(10);
+        }
+        assert!(
+            stored_others > 5_000,
+            "{bad}: {stored_others} others in 6,000 steps"
+        );
+        assert!(bad_requests < 40, "{bad}: {bad_requests}");
+        let convicted = scheduler.take_settlements().iter().any(|end| end.seq == 0);
+        assert_eq!(convicted, bad != "reset", "{bad}");
+    }
+}
+
+#[test]
+fn a_request_that_fails_with_500_is_split_until_the_cause_stands_alone() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    scheduler.offer((0..16).map(|seq| operation(seq, &format!("id{seq}"), Some(1))));
+    let mut stored_seqs = HashSet::new();
+    for (round, steady) in (0..2_000).zip(16..) {
+        let now = now + Duration::from_secs(30 * round);
+        while let Some(flight) = scheduler.launch(now) {
+            if seqs(&flight).contains(&5) {
+                scheduler.land(
+                    flight,
+                    Outcome::Unknown(Doubt::ServerFault, "500".into()),
+                    now,
+                );
+            } else {
+                stored_seqs.extend(seqs(&flight));
+                let outcome = stored(&flight);
+                scheduler.land(flight, outcome, now);
+            }
+        }
+        scheduler.offer([sized_operation(steady, "steady", Some(steady), 0, now)]);
+        if let Some(end) = scheduler
+            .take_settlements()
+            .into_iter()
+            .find(|settlement| settlement.seq == 5)
+        {
+            assert_eq!(rejected_code(&end.verdict), Some(code::SERVER_FAULT));
+            assert!(
+                (0..16)
+                    .filter(|seq| *seq != 5)
+                    .all(|seq| stored_seqs.contains(&seq))
+            );
+            return;
+        }
+    }
+    panic!("operation 5 was never isolated");
+}
