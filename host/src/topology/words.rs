@@ -34,6 +34,15 @@ pub(super) fn sentence(text: &str) -> String {
     }
 }
 
+/// With a first capital letter.
+pub(super) fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_uppercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
 /// "Did you mean ...?" for the candidate nearest to a word, if one is near enough.
 pub(super) fn did_you_mean<'c>(
     word: &str,

@@ -102,13 +102,15 @@ impl Plugins for FakePlugins {
         Some(match name {
             "reduce-visit" => json!({
                 "type": "object",
-                "properties": {"processing_delay": {"type": "string"}},
+                "properties": {"processing_delay": {
+                    "type": "string", "pattern": "^(0|[0-9]+ *(ms|s|m|h))$", "format": "weir-duration"
+                }},
                 "additionalProperties": false
             }),
             "latency-window" => json!({
                 "type": "object",
                 "properties": {
-                    "size": {"type": "string"},
+                    "size": {"type": "string", "pattern": "^(0|[0-9]+ *(ms|s|m|h))$", "format": "weir-duration"},
                     "percentiles": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 100}},
                     "epoch": {"type": "integer", "minimum": 0},
                     "emit": {"oneOf": [{"const": "document", "description": "d"}, {"const": "sketch"}]},
@@ -130,7 +132,10 @@ impl Plugins for FakePlugins {
                 "additionalProperties": false,
                 "$defs": {"Batch": {
                     "type": "object",
-                    "properties": {"records": {"type": "integer", "minimum": 1}, "age": {"type": "string"}},
+                    "properties": {"records": {"type": "integer", "minimum": 1}, "bytes": {
+                        "type": ["string", "integer"], "format": "weir-byte-size",
+                        "pattern": "^(0|[0-9]+ *(B|KiB|MiB|GiB))$"
+                    }},
                     "additionalProperties": false
                 }}
             }),
@@ -142,9 +147,9 @@ impl Plugins for FakePlugins {
     fn validate(&self, name: &str, config: &Value) -> Vec<PluginConfigError> {
         let delay = config.pointer("/processing_delay").and_then(Value::as_str);
         match (name, delay) {
-            ("reduce-visit", Some(delay)) if !delay.ends_with('s') => invalid(
+            ("reduce-visit", Some(delay)) if delay.ends_with('h') => invalid(
                 "/processing_delay",
-                "`processing_delay` is no duration such as `10s`.",
+                "is above 10m; no visit takes that long",
             ),
             _ => Vec::new(),
         }

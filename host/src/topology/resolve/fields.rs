@@ -8,7 +8,7 @@ use crate::topology::codes;
 use crate::topology::keys::{Absent, Block, Declared, Key, OneOf, Period, Shape, Whole};
 use crate::topology::quantity;
 use crate::topology::raw::{Entry, Raw};
-use crate::topology::words::{did_you_mean, listed, nearest, quoted};
+use crate::topology::words::{capitalized, did_you_mean, listed, nearest, quoted};
 
 /// The keys of a mapping that are present.
 pub(super) struct Fields<'c, 'a> {
@@ -225,14 +225,5 @@ impl<'c, 'a> Fields<'c, 'a> {
             self.cx.note(codes::BAD_VALUE, &at.place(), message, help);
         }
         known
-    }
-}
-
-/// With a first capital letter, unless it starts with a key in backticks.
-fn capitalized(text: &str) -> String {
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_uppercase().chain(characters).collect(),
-        None => String::new(),
     }
 }

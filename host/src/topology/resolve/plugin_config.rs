@@ -12,7 +12,7 @@ use crate::topology::codes;
 use crate::topology::model::PluginConfig;
 use crate::topology::plugins::{Describe, PluginConfigError, Replay, Scope};
 use crate::topology::raw::Raw;
-use crate::topology::words::{nearest, sentence};
+use crate::topology::words::{capitalized, nearest, sentence};
 
 /// What stands in for a plugin's answer when there is none; the file is refused then anyway.
 pub(super) const UNDESCRIBED: Describe = Describe {
@@ -94,13 +94,30 @@ fn unexplained(found: Vec<PluginConfigError>, known: &[Complaint]) -> Vec<Compla
     found
         .into_iter()
         .filter(|error| !is_known(&error.path))
-        .map(|error| Complaint {
-            code: codes::PLUGIN_OPTION_VALUE,
-            pointer: error.path,
-            message: sentence(&error.message),
-            help: String::new(),
-        })
+        .map(in_words)
         .collect()
+}
+
+/// A plugin's complaint as cause and cure: the SDK's have the form "is empty; remove it", where
+/// the option is the subject.
+fn in_words(error: PluginConfigError) -> Complaint {
+    let (cause, help) = error
+        .message
+        .split_once("; ")
+        .unwrap_or((&error.message, ""));
+    let subject = match cause.starts_with(|c: char| c.is_lowercase()) {
+        true => format!("{} ", schema_errors::option_name(&error.path)),
+        false => String::new(),
+    };
+    Complaint {
+        code: codes::PLUGIN_OPTION_VALUE,
+        message: sentence(&format!("{subject}{cause}")),
+        help: match help {
+            "" => String::new(),
+            help => sentence(&capitalized(help)),
+        },
+        pointer: error.path,
+    }
 }
 
 /// Where an option stands in the file.
@@ -225,18 +242,17 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// An interpolated text takes the type that the schema wants; text if that is allowed or unsaid.
+/// An interpolated text takes the type that the schema wants: a number or a boolean where it can be
+/// read as one that is allowed, and text otherwise.
 fn typed_as_expected(text: String, expected: &schema::Place) -> Value {
-    if expected.takes("string") {
-        return Value::String(text);
-    }
     let written = typed_as_written(text.clone());
     let wanted = match &written {
         Value::Bool(_) => expected.takes("boolean"),
         Value::Number(number) => {
             expected.takes("number") || (expected.takes("integer") && !number.is_f64())
         }
-        Value::Null => expected.takes("null"),
+        // `null` may be a text that someone wants to write.
+        Value::Null => expected.takes("null") && !expected.takes("string"),
         _ => false,
     };
     if wanted { written } else { Value::String(text) }
@@ -315,7 +331,8 @@ mod tests {
     #[test]
     fn interpolated_text_is_typed_by_the_schema() {
         let schema = json!({"properties": {
-            "n": {"type": ["integer", "null"]}, "s": {"type": "string"}, "b": {"type": "boolean"}, "x": {}
+            "n": {"type": ["integer", "null"]}, "s": {"type": "string"}, "b": {"type": "boolean"}, "x": {},
+            "z": {"type": ["string", "integer"]}
         }});
         let typed = |at: &str, text: &str| {
             typed_as_expected(text.to_owned(), &schema::Place::root(&schema).property(at))
@@ -325,5 +342,7 @@ mod tests {
         assert_eq!(typed("s", "5"), json!("5"));
         assert_eq!(typed("b", "true"), json!(true));
         assert_eq!(typed("x", "5"), json!("5"));
+        assert_eq!(typed("z", "5"), json!(5));
+        assert_eq!(typed("z", "5KiB"), json!("5KiB"));
     }
 }

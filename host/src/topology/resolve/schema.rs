@@ -103,6 +103,15 @@ impl<'s> Place<'s> {
         })
     }
 
+    /// Whether the place takes a text of this `format`.
+    pub(super) fn has_format(&self, format: &str) -> bool {
+        let formats = self
+            .schemas
+            .iter()
+            .filter_map(|schema| schema.get("format"));
+        formats.filter_map(Value::as_str).any(|own| own == format)
+    }
+
     /// The names of the declared properties.
     pub(super) fn property_names(&self) -> Vec<&'s str> {
         let objects = self

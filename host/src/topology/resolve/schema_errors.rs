@@ -16,6 +16,20 @@ use crate::topology::words::{did_you_mean, listed, nearest, quoted};
 /// Deepest nesting of alternatives that is followed for the fault that matters.
 const ALTERNATIVES_DEPTH_MAX: usize = 8;
 
+/// The formats that the SDK's quantities declare, what they are, and how they are written.
+const QUANTITIES: &[(&str, &str, &str)] = &[
+    (
+        "weir-duration",
+        "a duration",
+        "Write a whole number and a unit: `500ms`, `10s`, `1m` or `2h`.",
+    ),
+    (
+        "weir-byte-size",
+        "a size",
+        "Write a whole number and a unit, `64KiB` or `1MiB`, or a number of bytes.",
+    ),
+];
+
 /// A fault of one option.
 #[derive(Debug, PartialEq)]
 pub(super) struct Complaint {
@@ -96,18 +110,21 @@ impl Judge<'_> {
                 let place = below(&pointer, option);
                 self.add(codes::PLUGIN_MISSING_OPTION, place, message, help);
             }
+            ValidationErrorKind::Type { .. } | ValidationErrorKind::Pattern { .. }
+                if self.quantity(&pointer).is_some() =>
+            {
+                let (noun, help) = self.quantity(&pointer).unwrap_or_default();
+                let message = format!("{name} is {}, and {noun} is wanted.", self.described(error));
+                self.add(codes::PLUGIN_OPTION_TYPE, pointer, message, help.to_owned());
+            }
             ValidationErrorKind::Type { kind } => {
                 let wanted = types(kind);
                 let message = format!(
                     "{name} is {}, and {wanted} is wanted.",
                     self.described(error)
                 );
-                self.add(
-                    codes::PLUGIN_OPTION_TYPE,
-                    pointer,
-                    message,
-                    type_cure(error.instance(), kind),
-                );
+                let help = type_cure(error.instance(), kind);
+                self.add(codes::PLUGIN_OPTION_TYPE, pointer, message, help);
             }
             ValidationErrorKind::Enum { options } => {
                 self.word(
@@ -124,6 +141,15 @@ impl Judge<'_> {
                 self.add(codes::PLUGIN_OPTION_VALUE, pointer, message, String::new());
             }
         }
+    }
+
+    /// What a quantity with a unit is called, and how it is written; None for other options.
+    fn quantity(&self, pointer: &str) -> Option<(&'static str, &'static str)> {
+        let place = schema::Place::root(self.schema).at(pointer);
+        let known = QUANTITIES
+            .iter()
+            .find(|(format, ..)| place.has_format(format));
+        known.map(|(_, noun, help)| (*noun, *help))
     }
 
     fn unknown(&mut self, pointer: &str, unexpected: &[String]) {
@@ -247,7 +273,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// "`size`", or "The configuration" for the whole.
-fn option_name(pointer: &str) -> String {
+pub(super) fn option_name(pointer: &str) -> String {
     match pointer.trim_start_matches('/') {
         "" => "The configuration".to_owned(),
         path => quoted(&path.replace('/', ".").replace("~1", "/").replace("~0", "~")),
@@ -279,9 +305,7 @@ fn types(kind: &TypeKind) -> String {
 fn type_cure(given: &Value, kind: &TypeKind) -> String {
     let wanted = types(kind);
     match given {
-        Value::Number(_) | Value::Bool(_) if wanted.contains("text") => {
-            "Write text: a duration or size with its unit, any other number in quotes.".into()
-        }
+        Value::Number(_) | Value::Bool(_) if wanted.contains("text") => "Quote it.".into(),
         Value::String(_) if wanted.contains("integer") || wanted.contains("number") => {
             "Write the number without quotes and without a unit.".into()
         }
