@@ -43,20 +43,14 @@ pub fn differences(expected: &[ExpectedLine], outputs: &[Output]) -> Vec<String>
 
 fn difference(line: &ExpectedLine, output: &Output) -> Vec<String> {
     let mut found = Vec::new();
-    let mut check = |what: &str, expected: &Value, actual: Option<&[u8]>| {
-        if !bytes_match(expected, actual) {
-            found.push(format!("{what}: expected {expected}, got {}", shown(actual)));
-        }
+    let check = |what: &str, expected: &Value, actual: Option<&[u8]>| {
+        (!bytes_match(expected, actual)).then(|| format!("{what}: expected {expected}, got {}", shown(actual)))
     };
-    if let Some(key) = &line.key {
-        check("key", key, output.key.as_deref());
-    }
-    if let Some(value) = &line.value {
-        check("value", value, output.value.as_deref());
-    }
+    found.extend(line.key.as_ref().and_then(|key| check("key", key, output.key.as_deref())));
+    found.extend(line.value.as_ref().and_then(|value| check("value", value, output.value.as_deref())));
     for (name, expected) in line.headers.iter().flatten() {
         match output.headers.iter().rev().find(|(known, _)| known == name) {
-            Some((_, actual)) => check(&format!("header `{name}`"), expected, actual.as_deref()),
+            Some((_, actual)) => found.extend(check(&format!("header `{name}`"), expected, actual.as_deref())),
             None => found.push(format!("header `{name}` is missing")),
         }
     }
