@@ -1,3 +1,4 @@
 //! The host
 
+pub mod commands;
 pub mod plugin;
