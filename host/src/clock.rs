@@ -14,7 +14,9 @@ impl Clock {
     pub fn now_ms(self) -> i64 {
         match self {
             Clock::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             }
             Clock::Fixed(now_ms) => now_ms,

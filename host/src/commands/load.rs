@@ -21,6 +21,16 @@ pub fn load(file: &Path, mode: ParseMode) -> (Result<Topology, Report>, Arc<Cata
     }
 }
 
+/// The plugins of a file's folders, whatever else the file says.
+///
+/// # Errors
+/// A file that cannot be read or is no YAML.
+pub fn open_plugins(file: &Path) -> Result<Catalog, Report> {
+    let environment = |name: &str| std::env::var(name);
+    let document = Document::read(file)?;
+    Ok(Catalog::search(&plugin_dirs(&document, &environment)))
+}
+
 /// As [`load`], for a command that needs a good file: `None` after the errors were printed (exit 2). Secrets of the file
 /// are scrubbed from the log from here on.
 pub fn load_or_say(

@@ -2,6 +2,7 @@
 
 pub mod graph;
 mod load;
+pub mod plugins;
 pub mod run;
 pub mod test;
 pub mod up;
@@ -9,7 +10,10 @@ pub mod validate;
 
 use std::io::Write;
 
-use crate::cli::{AnswerFormat, Cli, Command, GraphFormat, GraphOptions, GlobalOptions, ValidateOptions};
+use crate::cli::{
+    AnswerFormat, Cli, Command, GlobalOptions, GraphFormat, GraphOptions, PluginsOptions,
+    ValidateOptions,
+};
 use crate::log::{self, Printer, Scrubber, say};
 use crate::topology::ParseMode;
 
@@ -27,7 +31,7 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Validate(options) => answered(validate_file(&cli.global, options)),
         Command::Graph(options) => answered(draw(&cli.global, options, &scrubber)),
         Command::Test(options) => answered(test::run(options, &scrubber)),
-        Command::Plugins(_) => 2,
+        Command::Plugins(options) => answered(list_plugins(&cli.global, options)),
     }
 }
 
@@ -49,10 +53,44 @@ fn validate_file(global: &GlobalOptions, options: &ValidateOptions) -> std::io::
         AnswerFormat::Text => validate::Format::Text,
         AnswerFormat::Json => validate::Format::Json,
     };
-    validate::validate(&outcome, format, load::is_styled(), &mut std::io::stdout(), &mut std::io::stderr())
+    validate::validate(
+        &outcome,
+        format,
+        load::is_styled(),
+        &mut std::io::stdout(),
+        &mut std::io::stderr(),
+    )
 }
 
-fn draw(global: &GlobalOptions, options: &GraphOptions, scrubber: &Scrubber) -> std::io::Result<u8> {
+/// Needs the plugin folders of the file and nothing else of it.
+fn list_plugins(global: &GlobalOptions, options: &PluginsOptions) -> std::io::Result<u8> {
+    let catalog = match load::open_plugins(&global.file) {
+        Ok(catalog) => catalog,
+        Err(report) => {
+            say(report.render(load::is_styled()).trim_end());
+            return Ok(2);
+        }
+    };
+    let format = match options.format {
+        AnswerFormat::Text => plugins::Format::Text,
+        AnswerFormat::Json => plugins::Format::Json,
+    };
+    let stdout = &mut std::io::stdout();
+    let code = plugins::run(
+        &catalog,
+        options.name.as_deref(),
+        format,
+        options.schema,
+        stdout,
+    )?;
+    Ok(u8::try_from(code).unwrap_or(1))
+}
+
+fn draw(
+    global: &GlobalOptions,
+    options: &GraphOptions,
+    scrubber: &Scrubber,
+) -> std::io::Result<u8> {
     let Some((topology, _)) = load::load_or_say(&global.file, ParseMode::Run, scrubber) else {
         return Ok(2);
     };

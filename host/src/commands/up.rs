@@ -24,8 +24,17 @@ pub fn run(global: &GlobalOptions, options: &UpOptions, scrubber: &Scrubber) -> 
             return EXIT_REFUSED;
         }
     };
-    let names = topology.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
-    let longest = topology.pipelines.iter().map(|pipeline| pipeline.shutdown_timeout).max().unwrap_or_default();
+    let names = topology
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline.name.clone())
+        .collect();
+    let longest = topology
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline.shutdown_timeout)
+        .max()
+        .unwrap_or_default();
     let printer = Printer::new(global.log_format, scrubber.clone());
     let settings = Settings::new(&global.file, global.log_level, names, longest, bound);
     match settings.and_then(|settings| supervisor::run(settings, printer)) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use weir_plugin_api::host::{HostService, host_handle};
 use weir_plugin_api::{HostHandle, log_level};
 
+use super::input::Input;
 use super::transform::Factory;
 use super::{Flow, Ledger, Outbox, Poison, Receiver, SinkNode, Slots, Target, TransformNode};
-use super::input::Input;
 use crate::clock::Clock;
 use crate::metrics::TaskCounters;
 use crate::plugin::{CallError, Catalog, Creation};
@@ -39,11 +39,22 @@ struct NodeService {
 
 impl HostService for NodeService {
     fn log(&self, level: u32, message: &str) {
-        let Self { pipeline, node, task, .. } = self;
+        let Self {
+            pipeline,
+            node,
+            task,
+            ..
+        } = self;
         match level {
-            log_level::ERROR => tracing::error!(event = "plugin_log", pipeline, node, task, "{message}"),
-            log_level::WARN => tracing::warn!(event = "plugin_log", pipeline, node, task, "{message}"),
-            log_level::INFO => tracing::info!(event = "plugin_log", pipeline, node, task, "{message}"),
+            log_level::ERROR => {
+                tracing::error!(event = "plugin_log", pipeline, node, task, "{message}")
+            }
+            log_level::WARN => {
+                tracing::warn!(event = "plugin_log", pipeline, node, task, "{message}")
+            }
+            log_level::INFO => {
+                tracing::info!(event = "plugin_log", pipeline, node, task, "{message}")
+            }
             _ => tracing::debug!(event = "plugin_log", pipeline, node, task, "{message}"),
         }
     }
@@ -55,7 +66,10 @@ impl HostService for NodeService {
 
 /// Names for the watchdog, in the order in which a flow numbers its calls: transforms, then sinks.
 pub fn node_labels(pipeline: &Pipeline) -> Vec<NodeLabel> {
-    let transforms = pipeline.transforms.iter().map(|node| NodeLabel::new(&node.name, &node.plugin));
+    let transforms = pipeline
+        .transforms
+        .iter()
+        .map(|node| NodeLabel::new(&node.name, &node.plugin));
     let sinks = pipeline.sinks.iter().map(|node| match &node.kind {
         SinkKind::Kafka { .. } => NodeLabel::new(&node.name, "kafka"),
         SinkKind::Plugin { plugin, .. } => NodeLabel::new(&node.name, plugin),
@@ -72,28 +86,58 @@ pub fn plugin_or_kafka(
     host: HostHandle,
 ) -> Result<Target, CallError> {
     match &sink.kind {
-        SinkKind::Kafka { topic, .. } => Ok(Target::Kafka { topic: topic.clone() }),
+        SinkKind::Kafka { topic, .. } => Ok(Target::Kafka {
+            topic: topic.clone(),
+        }),
         SinkKind::Plugin { plugin, config, .. } => {
-            let creation = Creation { host, pipeline: &pipeline.name, node: &sink.name, task };
+            let creation = Creation {
+                host,
+                pipeline: &pipeline.name,
+                node: &sink.name,
+                task,
+            };
             let instance = catalog.create_sink(plugin, config, &creation)?;
-            Ok(Target::Plugin(Box::new(super::sink::PluginSink::new(plugin, instance))))
+            Ok(Target::Plugin(Box::new(super::sink::PluginSink::new(
+                plugin, instance,
+            ))))
         }
     }
 }
 
 fn receivers(pipeline: &Pipeline, node: NodeRef) -> Vec<Receiver> {
-    let transforms = pipeline.transforms.iter().enumerate().filter(|(_, reader)| reader.from.contains(&node));
-    let sinks = pipeline.sinks.iter().enumerate().filter(|(_, reader)| reader.from.contains(&node));
+    let transforms = pipeline
+        .transforms
+        .iter()
+        .enumerate()
+        .filter(|(_, reader)| reader.from.contains(&node));
+    let sinks = pipeline
+        .sinks
+        .iter()
+        .enumerate()
+        .filter(|(_, reader)| reader.from.contains(&node));
     let transforms = transforms.map(|(index, _)| Receiver::Transform(index));
-    transforms.chain(sinks.map(|(index, _)| Receiver::Sink(index))).collect()
+    transforms
+        .chain(sinks.map(|(index, _)| Receiver::Sink(index)))
+        .collect()
 }
 
-fn factory(catalog: &Arc<Catalog>, pipeline: &str, task: u32, node: &Transform, host: HostHandle) -> Factory {
+fn factory(
+    catalog: &Arc<Catalog>,
+    pipeline: &str,
+    task: u32,
+    node: &Transform,
+    host: HostHandle,
+) -> Factory {
     let catalog = Arc::clone(catalog);
     let (pipeline, name, plugin) = (pipeline.to_owned(), node.name.clone(), node.plugin.clone());
     let config: serde_json::Value = (*node.config).clone();
     Box::new(move || {
-        let creation = Creation { host, pipeline: &pipeline, node: &name, task };
+        let creation = Creation {
+            host,
+            pipeline: &pipeline,
+            node: &name,
+            task,
+        };
         catalog.create_transform(&plugin, &config, &creation)
     })
 }
@@ -103,9 +147,23 @@ fn factory(catalog: &Arc<Catalog>, pipeline: &str, task: u32, node: &Transform, 
 /// # Errors
 /// A plugin that cannot make its instance.
 pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallError> {
-    let FlowParts { task, catalog, outbox, clock, monitor, counters, poison, target } = parts;
+    let FlowParts {
+        task,
+        catalog,
+        outbox,
+        clock,
+        monitor,
+        counters,
+        poison,
+        target,
+    } = parts;
     let service = |node: &str| {
-        host_handle(NodeService { pipeline: pipeline.name.clone(), node: node.to_owned(), task, clock })
+        host_handle(NodeService {
+            pipeline: pipeline.name.clone(),
+            node: node.to_owned(),
+            task,
+            clock,
+        })
     };
     let mut transforms = Vec::with_capacity(pipeline.transforms.len());
     for (index, node) in pipeline.transforms.iter().enumerate() {
@@ -127,7 +185,10 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
     }
     let mut sinks = Vec::with_capacity(pipeline.sinks.len());
     for sink in &pipeline.sinks {
-        sinks.push(SinkNode::new(&sink.name, target(sink, service(&sink.name))?));
+        sinks.push(SinkNode::new(
+            &sink.name,
+            target(sink, service(&sink.name))?,
+        ));
     }
     Ok(Flow {
         pipeline: pipeline.name.clone(),
@@ -135,8 +196,13 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         on_error: pipeline.on_error.clone(),
         clock,
         monitor,
-        source_receivers: (0..pipeline.sources.len()).map(|at| receivers(pipeline, NodeRef::Source(at))).collect(),
-        transform_counters: transforms.iter().map(|node| counters.node(&node.name)).collect(),
+        source_receivers: (0..pipeline.sources.len())
+            .map(|at| receivers(pipeline, NodeRef::Source(at)))
+            .collect(),
+        transform_counters: transforms
+            .iter()
+            .map(|node| counters.node(&node.name))
+            .collect(),
         sink_counters: sinks.iter().map(|node| counters.node(&node.name)).collect(),
         transforms,
         sinks,

@@ -28,7 +28,9 @@ impl Input {
 
     /// The first `records` of the front batch are done.
     pub fn consume(&mut self, records: usize) {
-        let Some((_, range)) = self.batches.front_mut() else { return };
+        let Some((_, range)) = self.batches.front_mut() else {
+            return;
+        };
         let records = records.min(range.len());
         range.start += records;
         self.records -= records;

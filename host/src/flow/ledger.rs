@@ -27,7 +27,10 @@ fn outcome(marks: u8) -> Outcome {
         (mark::DELIVERED, Outcome::Delivered),
         (mark::ABSORBED, Outcome::Absorbed),
     ];
-    ORDER.iter().find(|(bit, _)| marks & bit != 0).map_or(Outcome::Filtered, |(_, outcome)| *outcome)
+    ORDER
+        .iter()
+        .find(|(bit, _)| marks & bit != 0)
+        .map_or(Outcome::Filtered, |(_, outcome)| *outcome)
 }
 
 /// Who made a run of records.
@@ -93,11 +96,14 @@ pub struct Ledger {
 impl Ledger {
     pub fn new() -> Self {
         // 0 stands for "derived", so numbers begin at 1.
-        Ledger { base: 1, ..Ledger::default() }
+        Ledger {
+            base: 1,
+            ..Ledger::default()
+        }
     }
 
     /// Entries kept: unsettled ones, and settled ones behind the oldest unsettled.
-    pub fn len(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.entries.len()
     }
 
@@ -112,17 +118,41 @@ impl Ledger {
 
     /// Numbers a batch of source records, each of which goes to `targets` nodes; answers the first number. The batch
     /// itself follows with [`Ledger::attach`].
-    pub fn open_source(&mut self, slot: u32, offsets: impl Iterator<Item = i64>, targets: u32, keep_bytes: bool) -> u64 {
-        let first = self.open_run(Maker::Source, offsets.map(|offset| (slot, offset)), targets, keep_bytes, Vec::new());
+    pub fn open_source(
+        &mut self,
+        slot: u32,
+        offsets: impl Iterator<Item = i64>,
+        targets: u32,
+        keep_bytes: bool,
+    ) -> u64 {
+        let first = self.open_run(
+            Maker::Source,
+            offsets.map(|offset| (slot, offset)),
+            targets,
+            keep_bytes,
+            Vec::new(),
+        );
         self.open_source += self.next_seq() - first;
         first
     }
 
     /// Numbers derived records; `positions` says where they stand in their batch.
-    pub fn open_derived(&mut self, transform: usize, positions: Vec<u32>, targets: u32, keep_bytes: bool) -> u64 {
+    pub fn open_derived(
+        &mut self,
+        transform: usize,
+        positions: Vec<u32>,
+        targets: u32,
+        keep_bytes: bool,
+    ) -> u64 {
         let entries = positions.clone();
         let entries = entries.iter().map(|_| (SLOT_ALL, -1));
-        self.open_run(Maker::Transform(transform), entries, targets, keep_bytes, positions)
+        self.open_run(
+            Maker::Transform(transform),
+            entries,
+            targets,
+            keep_bytes,
+            positions,
+        )
     }
 
     fn open_run(
@@ -134,7 +164,12 @@ impl Ledger {
         positions: Vec<u32>,
     ) -> u64 {
         let first_seq = self.next_seq();
-        self.entries.extend(records.map(|(slot, offset)| Entry { offset, slot, refs: targets, marks: 0 }));
+        self.entries.extend(records.map(|(slot, offset)| Entry {
+            offset,
+            slot,
+            refs: targets,
+            marks: 0,
+        }));
         let records = u32::try_from(self.next_seq() - first_seq).unwrap_or(u32::MAX);
         self.runs.push_back(Run {
             first_seq,
@@ -157,12 +192,15 @@ impl Ledger {
     }
 
     fn find_run(&mut self, seq: u64) -> Option<usize> {
-        let holds = |run: &Run| seq >= run.first_seq && seq - run.first_seq < u64::from(run.records);
+        let holds =
+            |run: &Run| seq >= run.first_seq && seq - run.first_seq < u64::from(run.records);
         if self.runs.get(self.last_run).is_some_and(holds) {
             return Some(self.last_run);
         }
         let after = self.runs.partition_point(|run| run.first_seq <= seq);
-        let found = after.checked_sub(1).filter(|index| holds(&self.runs[*index]))?;
+        let found = after
+            .checked_sub(1)
+            .filter(|index| holds(&self.runs[*index]))?;
         self.last_run = found;
         Some(found)
     }
@@ -196,7 +234,9 @@ impl Ledger {
 
     /// One place of the record will not need the original bytes any more, though it is not done.
     pub fn release_bytes(&mut self, seq: u64) {
-        let Some(run) = self.find_run(seq) else { return };
+        let Some(run) = self.find_run(seq) else {
+            return;
+        };
         let run = &mut self.runs[run];
         run.byte_refs = run.byte_refs.saturating_sub(1);
         if run.byte_refs == 0 && !run.keep_bytes {
@@ -212,7 +252,9 @@ impl Ledger {
             return;
         }
         let outcome = outcome(entry.marks);
-        let Some(index) = self.find_run(seq) else { return };
+        let Some(index) = self.find_run(seq) else {
+            return;
+        };
         let run = &mut self.runs[index];
         run.open -= 1;
         if run.open == 0 {
@@ -225,7 +267,10 @@ impl Ledger {
             }
             Maker::Transform(transform) => {
                 let counts = &mut self.counts.derived;
-                match counts.iter_mut().find(|(of, kind, _)| *of == transform && *kind == outcome) {
+                match counts
+                    .iter_mut()
+                    .find(|(of, kind, _)| *of == transform && *kind == outcome)
+                {
                     Some((_, _, records)) => *records += 1,
                     None => counts.push((transform, outcome, 1)),
                 }
@@ -251,8 +296,17 @@ impl Ledger {
         let index = self.find_run(seq)?;
         let run = &self.runs[index];
         let at = usize::try_from(seq - run.first_seq).ok()?;
-        let position = run.positions.get(at).map_or(at, |position| *position as usize);
-        Some(Ledgered { batch: run.batch.clone(), position, maker: run.maker, slot, offset })
+        let position = run
+            .positions
+            .get(at)
+            .map_or(at, |position| *position as usize);
+        Some(Ledgered {
+            batch: run.batch.clone(),
+            position,
+            maker: run.maker,
+            slot,
+            offset,
+        })
     }
 
     /// I1: lowers `offsets[slot]` (the next offset to read) to the slot's first unsettled offset.
@@ -267,7 +321,9 @@ impl Ledger {
     /// True while a record derived before `seq` is not settled.
     pub fn has_open_derived_below(&self, seq: u64) -> bool {
         let below = self.runs.iter().take_while(|run| run.first_seq < seq);
-        below.into_iter().any(|run| run.maker != Maker::Source && run.open > 0)
+        below
+            .into_iter()
+            .any(|run| run.maker != Maker::Source && run.open > 0)
     }
 
     pub fn take_counts(&mut self) -> SettledCounts {
@@ -310,7 +366,7 @@ mod tests {
         assert_eq!(frontier(&ledger, vec![16, 9]), [15, 9]);
         ledger.done(first + 2);
         assert_eq!(frontier(&ledger, vec![16, 9]), [16, 9]);
-        assert_eq!((ledger.len(), ledger.pending()), (0, 0));
+        assert_eq!((ledger.kept(), ledger.pending()), (0, 0));
     }
 
     #[test]
@@ -337,7 +393,14 @@ mod tests {
         ledger.mark(seq + 1, mark::ABSORBED);
         (0..3).for_each(|n| ledger.done(seq + n));
         let counts = ledger.take_counts().source;
-        assert_eq!(counts, [(Outcome::DeadLettered, 1), (Outcome::Absorbed, 1), (Outcome::Filtered, 1)]);
+        assert_eq!(
+            counts,
+            [
+                (Outcome::DeadLettered, 1),
+                (Outcome::Absorbed, 1),
+                (Outcome::Filtered, 1)
+            ]
+        );
     }
 
     #[test]
@@ -367,13 +430,19 @@ mod tests {
         assert!(!ledger.has_open_derived_below(derived));
         assert!(ledger.has_open_derived_below(derived + 1));
         let known = ledger.get(derived + 1).expect("known");
-        assert_eq!((known.position, known.maker, known.offset), (6, Maker::Transform(2), -1));
+        assert_eq!(
+            (known.position, known.maker, known.offset),
+            (6, Maker::Transform(2), -1)
+        );
         ledger.done(source);
         assert_eq!(frontier(&ledger, vec![4]), [4]);
         ledger.done(derived);
         ledger.mark(derived + 1, mark::DELIVERED);
         ledger.done(derived + 1);
         assert!(!ledger.has_open_derived_below(u64::MAX));
-        assert_eq!(ledger.take_counts().derived, [(2, Outcome::Filtered, 1), (2, Outcome::Delivered, 1)]);
+        assert_eq!(
+            ledger.take_counts().derived,
+            [(2, Outcome::Filtered, 1), (2, Outcome::Delivered, 1)]
+        );
     }
 }

@@ -63,8 +63,15 @@ pub enum Receiver {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FlowError {
     /// `on_error: fail` met a refused record: the host ends.
-    #[error("{code}: {origin} was refused by node `{node}`: {message}; correct the record or set `on_error`")]
-    Refused { code: String, origin: Origin, node: String, message: String },
+    #[error(
+        "{code}: {origin} was refused by node `{node}`: {message}; correct the record or set `on_error`"
+    )]
+    Refused {
+        code: String,
+        origin: Origin,
+        node: String,
+        message: String,
+    },
     /// The instance or the target is beyond use: the task starts anew from its committed offsets.
     #[error("{code}: {message}")]
     Broken { code: String, message: String },
@@ -72,8 +79,16 @@ pub enum FlowError {
     #[error("{code}: {message}; going back to find the record")]
     Isolate { code: String, message: String },
     /// A stateful transform panicked at this record alone: start anew and refuse it there.
-    #[error("plugin.panic: the transform `{node}` panicked at {topic}-{partition}@{offset}: {message}")]
-    Poisoned { node: String, topic: String, partition: i32, offset: i64, message: String },
+    #[error(
+        "plugin.panic: the transform `{node}` panicked at {topic}-{partition}@{offset}: {message}"
+    )]
+    Poisoned {
+        node: String,
+        topic: String,
+        partition: i32,
+        offset: i64,
+        message: String,
+    },
 }
 
 /// How a round ended.
@@ -141,7 +156,11 @@ impl Flow {
         number: impl FnOnce(u64) -> OwnedBatch,
         judge: Option<&mut dyn FnMut(i64) -> Option<Refusal>>,
     ) -> Result<(), FlowError> {
-        let receivers = self.source_receivers.get(source).cloned().unwrap_or_default();
+        let receivers = self
+            .source_receivers
+            .get(source)
+            .cloned()
+            .unwrap_or_default();
         let targets = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let first = self.ledger.open_source(slot, offsets, targets, keep_bytes);
         let batch = Rc::new(number(first));
@@ -149,7 +168,9 @@ impl Flow {
         let mut begin = 0;
         if let Some(judge) = judge {
             for (at, record) in batch.records().iter().enumerate() {
-                let Some(refusal) = judge(record.timestamp_ms) else { continue };
+                let Some(refusal) = judge(record.timestamp_ms) else {
+                    continue;
+                };
                 self.send(&receivers, &batch, begin..at);
                 begin = at + 1;
                 self.refuse(record.seq, &refusal)?;
@@ -173,7 +194,8 @@ impl Flow {
     /// True when the next source batch may come.
     pub fn wants_input(&self) -> bool {
         let room = |receiver: &Receiver| self.waiting(*receiver) == 0;
-        self.ledger.len() < UNSETTLED_RECORDS_MAX && self.source_receivers.iter().flatten().all(room)
+        self.ledger.kept() < UNSETTLED_RECORDS_MAX
+            && self.source_receivers.iter().flatten().all(room)
     }
 
     fn waiting(&self, receiver: Receiver) -> usize {
@@ -199,8 +221,12 @@ impl Flow {
             }
             let now = Instant::now();
             // The most downstream first, so that nothing piles up between the nodes.
-            let runnable = (0..self.transforms.len()).rev().find(|index| self.can_run(*index, now));
-            let Some(index) = runnable else { return Ok(Advance::Idle) };
+            let runnable = (0..self.transforms.len())
+                .rev()
+                .find(|index| self.can_run(*index, now));
+            let Some(index) = runnable else {
+                return Ok(Advance::Idle);
+            };
             if self.run_transform(index, counters)? == Advance::Yielded {
                 for index in 0..self.sinks.len() {
                     self.drain_into_sink(index)?;
@@ -217,9 +243,15 @@ impl Flow {
     }
 
     /// One call of a transform, and everything that follows from it.
-    fn run_transform(&mut self, index: usize, counters: &mut TaskCounters) -> Result<Advance, FlowError> {
+    fn run_transform(
+        &mut self,
+        index: usize,
+        counters: &mut TaskCounters,
+    ) -> Result<Advance, FlowError> {
         let began = Instant::now();
-        let Some((input, range)) = self.transforms[index].next(began) else { return Ok(Advance::Idle) };
+        let Some((input, range)) = self.transforms[index].next(began) else {
+            return Ok(Advance::Idle);
+        };
         if let Some((seq, refusal)) = self.poisoned(index, &input, range.start) {
             self.transforms[index].input.consume(1);
             return self.refuse(seq, &refusal).map(|()| {
@@ -227,23 +259,37 @@ impl Flow {
                 Advance::Idle
             });
         }
-        let scope =
-            CallScope { slots: self.slots.names(), now_ms: self.clock.now_ms(), yield_flag: self.monitor.yield_flag() };
+        let scope = CallScope {
+            slots: self.slots.names(),
+            now_ms: self.clock.now_ms(),
+            yield_flag: self.monitor.yield_flag(),
+        };
         let instance = &mut self.transforms[index].instance;
         self.monitor.begin(index);
-        let (processed, collected) =
-            collect(&input, range.clone(), scope, Arena::default(), |batch, out| instance.process(batch, out));
+        let (processed, collected) = collect(
+            &input,
+            range.clone(),
+            scope,
+            Arena::default(),
+            |batch, out| instance.process(batch, out),
+        );
         self.monitor.end();
         let took = began.elapsed();
-        counters[self.transform_counters[index]].call_durations.observe(took);
+        counters[self.transform_counters[index]]
+            .call_durations
+            .observe(took);
         let error = processed.error;
-        if let Some(error) = error.as_ref().filter(|error| error.kind == CallErrorKind::Panic) {
+        if let Some(error) = error
+            .as_ref()
+            .filter(|error| error.kind == CallErrorKind::Panic)
+        {
             drop(collected);
             self.recover_from_panic(index, &input, range.len(), range.start, error)?;
             return Ok(Advance::Yielded);
         }
         let records = processed.consumed.min(range.len());
-        let (records, collected, refused) = self.stop_before_refused(index, &input, &range, records, collected);
+        let (records, collected, refused) =
+            self.stop_before_refused(index, &input, &range, records, collected);
         self.transforms[index].input.consume(records);
         self.take_outputs(index, collected)?;
         self.consume_inputs(index, &input, range.start..range.start + records);
@@ -259,7 +305,11 @@ impl Flow {
             None => {
                 self.transforms[index].retry = None;
                 let cut_short = records < range.len();
-                Ok(if cut_short || took >= SLOW_CALL { Advance::Yielded } else { Advance::Idle })
+                Ok(if cut_short || took >= SLOW_CALL {
+                    Advance::Yielded
+                } else {
+                    Advance::Idle
+                })
             }
         }
     }
@@ -281,9 +331,14 @@ impl Flow {
         let seq = first.seq;
         let refusal = self.transform_refusal(index, first);
         let inputs = input.records().get(range.clone()).unwrap_or_default();
-        let before = inputs.iter().position(|record| record.seq >= seq).unwrap_or(records);
+        let before = inputs
+            .iter()
+            .position(|record| record.seq >= seq)
+            .unwrap_or(records);
         let outputs = collected.batch.records();
-        let kept = outputs.iter().position(|record| record.seq >= seq || record.seq == SEQ_DERIVED);
+        let kept = outputs
+            .iter()
+            .position(|record| record.seq >= seq || record.seq == SEQ_DERIVED);
         let kept = kept.unwrap_or(outputs.len());
         collected.batch.truncate(kept);
         collected.failures.clear();
@@ -320,7 +375,11 @@ impl Flow {
 
     /// Sends what a call emitted to the node's receivers and refuses what it refused.
     fn take_outputs(&mut self, index: usize, collected: Collected) -> Result<(), FlowError> {
-        let Collected { mut batch, failures, timers } = collected;
+        let Collected {
+            mut batch,
+            failures,
+            timers,
+        } = collected;
         self.take_timers(index, &timers);
         let receivers = self.transforms[index].receivers.clone();
         let targets = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
@@ -363,7 +422,8 @@ impl Flow {
 
     fn take_timers(&mut self, index: usize, timers: &[TimerRequest]) {
         for timer in timers {
-            self.timers.insert((index, timer.slot, timer.id), timer.at_ms);
+            self.timers
+                .insert((index, timer.slot, timer.id), timer.at_ms);
         }
     }
 
@@ -377,18 +437,27 @@ impl Flow {
     ) -> Result<(), FlowError> {
         let node = &mut self.transforms[index];
         let failing_for = node.retry_later(error, Instant::now());
-        if self.on_error.retry_timeout.is_none_or(|limit| failing_for < limit) {
+        if self
+            .on_error
+            .retry_timeout
+            .is_none_or(|limit| failing_for < limit)
+        {
             tracing::warn!(event = "transform_retries", node = node.name, reason = %error.message);
             return Ok(());
         }
         node.retry = None;
-        let Some(seq) = input.records().get(at).map(|record| record.seq) else { return Ok(()) };
+        let Some(seq) = input.records().get(at).map(|record| record.seq) else {
+            return Ok(());
+        };
         let refusal = Refusal {
             stage: Stage::Transformation,
             node: node.name.clone(),
             class: node.plugin.clone(),
             code: "transform.retry_timeout".into(),
-            message: format!("still failing after on_error.retry_timeout: {}", error.message),
+            message: format!(
+                "still failing after on_error.retry_timeout: {}",
+                error.message
+            ),
             detail: String::new(),
         };
         node.input.consume(1);
@@ -409,8 +478,15 @@ impl Flow {
     ) -> Result<(), FlowError> {
         let node = &mut self.transforms[index];
         let message = error.message.clone();
-        tracing::error!(event = "plugin_panicked", node = node.name, plugin = node.plugin, message);
-        let Some(first) = input.records().get(at) else { return Ok(()) };
+        tracing::error!(
+            event = "plugin_panicked",
+            node = node.name,
+            plugin = node.plugin,
+            message
+        );
+        let Some(first) = input.records().get(at) else {
+            return Ok(());
+        };
         if node.is_stateful() {
             let key = (given == 1).then(|| self.slots.key(first.slot)).flatten();
             return Err(match key {
@@ -421,7 +497,10 @@ impl Flow {
                     offset: first.offset,
                     message,
                 },
-                None => FlowError::Isolate { code: "plugin.panic".into(), message },
+                None => FlowError::Isolate {
+                    code: "plugin.panic".into(),
+                    message,
+                },
             });
         }
         node.instance = (node.factory)().map_err(|error| broken(&node.name, &error))?;
@@ -437,22 +516,34 @@ impl Flow {
         if node.unexplained_panics >= UNEXPLAINED_PANICS_MAX {
             return Err(broken(&node.name, error));
         }
-        let last = input.records().get(at + given - 1).map_or(first.seq, |record| record.seq);
+        let last = input
+            .records()
+            .get(at + given - 1)
+            .map_or(first.seq, |record| record.seq);
         node.isolate_below = node.isolate_below.max(last + 1);
         Ok(())
     }
 
     /// Applies `on_error` to a record. Under `fail` its entry stays open, so that nothing at or after it is committed.
     fn refuse(&mut self, seq: u64, refusal: &Refusal) -> Result<(), FlowError> {
-        let Some(known) = self.ledger.get(seq) else { return Ok(()) };
+        let Some(known) = self.ledger.get(seq) else {
+            return Ok(());
+        };
         let batch = known.batch.clone();
-        let record = batch.as_ref().and_then(|batch| batch.records().get(known.position));
+        let record = batch
+            .as_ref()
+            .and_then(|batch| batch.records().get(known.position));
         let origin = match (known.maker.transform(), self.slots.key(known.slot)) {
-            (None, Some(key)) => {
-                Origin::Source { topic: key.topic.clone(), partition: key.partition, offset: known.offset }
-            }
+            (None, Some(key)) => Origin::Source {
+                topic: key.topic.clone(),
+                partition: key.partition,
+                offset: known.offset,
+            },
             (made_by, _) => Origin::Derived {
-                node: made_by.and_then(|index| self.transforms.get(index)).map(|node| node.name.clone()).unwrap_or_default(),
+                node: made_by
+                    .and_then(|index| self.transforms.get(index))
+                    .map(|node| node.name.clone())
+                    .unwrap_or_default(),
                 key: record.map(shown_key).unwrap_or_default(),
             },
         };
@@ -470,7 +561,10 @@ impl Flow {
             }
             Policy::DeadLetter => match record {
                 Some(record) => self.dead_letter(seq, record, &origin, refusal),
-                None => Err(FlowError::Isolate { code: refusal.code.clone(), message: refusal.message.clone() }),
+                None => Err(FlowError::Isolate {
+                    code: refusal.code.clone(),
+                    message: refusal.message.clone(),
+                }),
             },
         }
     }
@@ -484,9 +578,15 @@ impl Flow {
         refusal: &Refusal,
     ) -> Result<(), FlowError> {
         let headers = headers(&self.pipeline, self.task, origin, refusal);
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let record = Record { seq, ..*record };
-        while !self.outbox.dead_letter(&self.on_error.topic, &record, &headers) {
+        while !self
+            .outbox
+            .dead_letter(&self.on_error.topic, &record, &headers)
+        {
             // The producer's queue is full: Kafka is away or slow. Waiting here holds back this task alone.
             self.outbox.flush(DEAD_LETTER_RETRY_WAIT);
             self.check_outbox()?;
@@ -501,7 +601,10 @@ impl Flow {
 
     fn check_outbox(&self) -> Result<(), FlowError> {
         match self.outbox.fatal_error() {
-            Some(message) => Err(FlowError::Broken { code: "kafka.producer_fatal".into(), message }),
+            Some(message) => Err(FlowError::Broken {
+                code: "kafka.producer_fatal".into(),
+                message,
+            }),
             None => Ok(()),
         }
     }
@@ -526,15 +629,19 @@ impl Flow {
                 }
                 Target::Plugin(sink) => {
                     let flag = self.monitor.yield_flag();
-                    let scope =
-                        CallScope { slots: self.slots.names(), now_ms: self.clock.now_ms(), yield_flag: flag };
+                    let scope = CallScope {
+                        slots: self.slots.names(),
+                        now_ms: self.clock.now_ms(),
+                        yield_flag: flag,
+                    };
                     self.monitor.begin(self.transforms.len() + index);
                     let answer = sink.write(&batch, range.clone(), scope);
                     self.monitor.end();
                     match answer {
                         Ok(taken) => taken,
                         Err(error) if error.kind == CallErrorKind::Retryable => {
-                            node.retry_at = Some(now + error.retry_after.unwrap_or(SINK_RETRY_WAIT));
+                            node.retry_at =
+                                Some(now + error.retry_after.unwrap_or(SINK_RETRY_WAIT));
                             0
                         }
                         Err(error) => return Err(broken(&node.name, &error)),
@@ -544,7 +651,11 @@ impl Flow {
             node.input.consume(taken);
             if taken < range.len() {
                 // Full since the first moment at which it took nothing.
-                node.full_since = if taken > 0 { None } else { node.full_since.or(Some(now)) };
+                node.full_since = if taken > 0 {
+                    None
+                } else {
+                    node.full_since.or(Some(now))
+                };
                 return Ok(());
             }
             node.full_since = None;
@@ -558,7 +669,10 @@ impl Flow {
     /// # Errors
     /// See [`FlowError`].
     pub fn poll_sinks(&mut self, counters: &mut TaskCounters) -> Result<(), FlowError> {
-        self.visit_plugin_sinks(counters, |sink| sink.poll().map(|verdicts| (true, verdicts))).map(|_| ())
+        self.visit_plugin_sinks(counters, |sink| {
+            sink.poll().map(|verdicts| (true, verdicts))
+        })
+        .map(|_| ())
     }
 
     fn visit_plugin_sinks(
@@ -569,7 +683,9 @@ impl Flow {
         let mut all_done = true;
         for index in 0..self.sinks.len() {
             let node = &mut self.sinks[index];
-            let Target::Plugin(sink) = &mut node.target else { continue };
+            let Target::Plugin(sink) = &mut node.target else {
+                continue;
+            };
             self.monitor.begin(self.transforms.len() + index);
             let answer = visit(sink);
             self.monitor.end();
@@ -644,10 +760,19 @@ impl Flow {
         }
     }
 
-    fn take_delivery_failure(&mut self, failure: &crate::kafka::DeliveryFailure) -> Result<(), FlowError> {
-        let message = format!("Kafka refused a record for the topic `{}`: {}", failure.topic, failure.code);
+    fn take_delivery_failure(
+        &mut self,
+        failure: &crate::kafka::DeliveryFailure,
+    ) -> Result<(), FlowError> {
+        let message = format!(
+            "Kafka refused a record for the topic `{}`: {}",
+            failure.topic, failure.code
+        );
         if !failure.is_records_fault() {
-            return Err(FlowError::Broken { code: "kafka.produce".into(), message });
+            return Err(FlowError::Broken {
+                code: "kafka.produce".into(),
+                message,
+            });
         }
         let refusal = Refusal {
             stage: Stage::KafkaProduce,
@@ -671,7 +796,11 @@ impl Flow {
     ///
     /// # Errors
     /// See [`FlowError`].
-    pub fn flush(&mut self, wait: Duration, counters: &mut TaskCounters) -> Result<bool, FlowError> {
+    pub fn flush(
+        &mut self,
+        wait: Duration,
+        counters: &mut TaskCounters,
+    ) -> Result<bool, FlowError> {
         let sinks_done = self.visit_plugin_sinks(counters, |sink| sink.flush(wait))?;
         let outbox_done = self.flush_outbox(wait)?;
         let waiting = self.sinks.iter().any(|node| !node.input.is_empty());
@@ -682,16 +811,28 @@ impl Flow {
     ///
     /// # Errors
     /// See [`FlowError`].
-    pub fn pass_watermark(&mut self, slot: u32, at_ms: i64, counters: &mut TaskCounters) -> Result<(), FlowError> {
+    pub fn pass_watermark(
+        &mut self,
+        slot: u32,
+        at_ms: i64,
+        counters: &mut TaskCounters,
+    ) -> Result<(), FlowError> {
         use crate::topology::Scope;
         for index in 0..self.transforms.len() {
             let node = &mut self.transforms[index];
             let wanted = node.timers && ((node.scope == Scope::Pipeline) == (slot == SLOT_ALL));
-            if !wanted || node.watermarks.get(&slot).is_some_and(|given| at_ms <= *given) {
+            if !wanted
+                || node
+                    .watermarks
+                    .get(&slot)
+                    .is_some_and(|given| at_ms <= *given)
+            {
                 continue;
             }
             node.watermarks.insert(slot, at_ms);
-            self.call_for_time(index, counters, |instance, batch, out| instance.on_watermark(batch, slot, at_ms, out))?;
+            self.call_for_time(index, counters, |instance, batch, out| {
+                instance.on_watermark(batch, slot, at_ms, out)
+            })?;
         }
         Ok(())
     }
@@ -705,12 +846,18 @@ impl Flow {
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
-        let due: Vec<(usize, u32, u64)> =
-            self.timers.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(timer, _)| *timer).collect();
+        let due: Vec<(usize, u32, u64)> = self
+            .timers
+            .iter()
+            .filter(|(_, at_ms)| **at_ms <= now_ms)
+            .map(|(timer, _)| *timer)
+            .collect();
         for timer in due {
             self.timers.remove(&timer);
             let (index, slot, id) = timer;
-            self.call_for_time(index, counters, |instance, batch, out| instance.on_timer(batch, slot, id, now_ms, out))?;
+            self.call_for_time(index, counters, |instance, batch, out| {
+                instance.on_timer(batch, slot, id, now_ms, out)
+            })?;
         }
         Ok(())
     }
@@ -726,14 +873,20 @@ impl Flow {
         ) -> Result<(), CallError>,
     ) -> Result<(), FlowError> {
         let began = Instant::now();
-        let scope =
-            CallScope { slots: self.slots.names(), now_ms: self.clock.now_ms(), yield_flag: self.monitor.yield_flag() };
+        let scope = CallScope {
+            slots: self.slots.names(),
+            now_ms: self.clock.now_ms(),
+            yield_flag: self.monitor.yield_flag(),
+        };
         let instance = &mut self.transforms[index].instance;
         self.monitor.begin(index);
-        let (answer, collected) =
-            collect_from(None, scope, Arena::default(), |batch, out| call(instance, batch, out));
+        let (answer, collected) = collect_from(None, scope, Arena::default(), |batch, out| {
+            call(instance, batch, out)
+        });
         self.monitor.end();
-        counters[self.transform_counters[index]].call_durations.observe(began.elapsed());
+        counters[self.transform_counters[index]]
+            .call_durations
+            .observe(began.elapsed());
         answer.map_err(|error| broken(&self.transforms[index].name, &error))?;
         self.take_outputs(index, collected)
     }
@@ -764,13 +917,20 @@ impl Flow {
             // Nothing new may be committed: the offsets below the cut were committed with the cut before.
             return Ok(vec![i64::MIN; next.len()]);
         }
-        Ok(offsets.iter().zip(cut.iter().chain(std::iter::repeat(&i64::MIN))).map(|(a, b)| *a.min(b)).collect())
+        Ok(offsets
+            .iter()
+            .zip(cut.iter().chain(std::iter::repeat(&i64::MIN)))
+            .map(|(a, b)| *a.min(b))
+            .collect())
     }
 
     fn held(&self, mut offsets: Vec<i64>) -> Result<Vec<i64>, FlowError> {
         for node in self.transforms.iter().filter(|node| node.is_stateful()) {
             for (slot, offset) in (0u32..).zip(offsets.iter_mut()) {
-                let held = node.instance.held(slot).map_err(|error| broken(&node.name, &error))?;
+                let held = node
+                    .instance
+                    .held(slot)
+                    .map_err(|error| broken(&node.name, &error))?;
                 *offset = held.map_or(*offset, |held| held.min(*offset));
             }
         }
@@ -783,7 +943,9 @@ impl Flow {
         self.timers.retain(|(_, of, _), _| *of != slot);
         for node in self.transforms.iter_mut().filter(|node| node.is_stateful()) {
             node.watermarks.remove(&slot);
-            node.instance.release(slot).map_err(|error| broken(&node.name, &error))?;
+            node.instance
+                .release(slot)
+                .map_err(|error| broken(&node.name, &error))?;
         }
         Ok(())
     }
@@ -800,7 +962,9 @@ impl Flow {
             counters.settle(outcome, records);
         }
         for (transform, outcome, records) in derived {
-            counters[self.transform_counters[transform]].derived.add(outcome, records);
+            counters[self.transform_counters[transform]]
+                .derived
+                .add(outcome, records);
         }
     }
 
@@ -813,13 +977,19 @@ impl Flow {
     pub fn trouble(&self) -> Option<TaskState> {
         let retrying = self.transforms.iter().find_map(|node| {
             let retry = node.retry.as_ref()?;
-            Some(TaskState::Retrying { node: node.name.clone(), reason: retry.reason.clone() })
+            Some(TaskState::Retrying {
+                node: node.name.clone(),
+                reason: retry.reason.clone(),
+            })
         });
         retrying.or_else(|| {
             self.sinks.iter().find_map(|node| match &node.target {
-                Target::Plugin(sink) => sink
-                    .unavailable()
-                    .map(|reason| TaskState::SinkUnavailable { node: node.name.clone(), reason: reason.to_owned() }),
+                Target::Plugin(sink) => {
+                    sink.unavailable().map(|reason| TaskState::SinkUnavailable {
+                        node: node.name.clone(),
+                        reason: reason.to_owned(),
+                    })
+                }
                 Target::Kafka { .. } => None,
             })
         })
@@ -841,7 +1011,10 @@ impl Flow {
 }
 
 fn broken(node: &str, error: &CallError) -> FlowError {
-    FlowError::Broken { code: error.code.clone(), message: format!("node `{node}`: {}", error.message) }
+    FlowError::Broken {
+        code: error.code.clone(),
+        message: format!("node `{node}`: {}", error.message),
+    }
 }
 
 fn panic_refusal(node: &TransformNode, message: &str) -> Refusal {

@@ -48,7 +48,11 @@ pub struct Refusal {
 /// Where the record came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    Source { topic: String, partition: i32, offset: i64 },
+    Source {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
     /// Derived from many by this node.
     Derived { node: String, key: String },
 }
@@ -56,8 +60,14 @@ pub enum Origin {
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Origin::Source { topic, partition, offset } => write!(f, "{topic}-{partition}@{offset}"),
-            Origin::Derived { node, key } => write!(f, "a record of node `{node}` with key `{key}`"),
+            Origin::Source {
+                topic,
+                partition,
+                offset,
+            } => write!(f, "{topic}-{partition}@{offset}"),
+            Origin::Derived { node, key } => {
+                write!(f, "a record of node `{node}` with key `{key}`")
+            }
         }
     }
 }
@@ -73,12 +83,25 @@ fn truncated(text: &str, bytes_max: usize) -> &str {
 }
 
 /// The ten headers of Kafka Connect, and one of ours for derived records.
-pub fn headers(pipeline: &str, task: u32, origin: &Origin, refusal: &Refusal) -> Vec<(&'static str, String)> {
+pub fn headers(
+    pipeline: &str,
+    task: u32,
+    origin: &Origin,
+    refusal: &Refusal,
+) -> Vec<(&'static str, String)> {
     let (topic, partition, offset) = match origin {
-        Origin::Source { topic, partition, offset } => (topic.clone(), partition.to_string(), offset.to_string()),
+        Origin::Source {
+            topic,
+            partition,
+            offset,
+        } => (topic.clone(), partition.to_string(), offset.to_string()),
         Origin::Derived { node, .. } => (node.clone(), "-1".to_owned(), "-1".to_owned()),
     };
-    let trace = if refusal.detail.is_empty() { &refusal.message } else { &refusal.detail };
+    let trace = if refusal.detail.is_empty() {
+        &refusal.message
+    } else {
+        &refusal.detail
+    };
     let mut headers = vec![
         ("__connect.errors.topic", topic),
         ("__connect.errors.partition", partition),
@@ -87,9 +110,18 @@ pub fn headers(pipeline: &str, task: u32, origin: &Origin, refusal: &Refusal) ->
         ("__connect.errors.task.id", task.to_string()),
         ("__connect.errors.stage", refusal.stage.as_str().to_owned()),
         ("__connect.errors.class.name", refusal.class.clone()),
-        ("__connect.errors.exception.class.name", refusal.code.clone()),
-        ("__connect.errors.exception.message", truncated(&refusal.message, MESSAGE_BYTES_MAX).to_owned()),
-        ("__connect.errors.exception.stacktrace", truncated(trace, TRACE_BYTES_MAX).to_owned()),
+        (
+            "__connect.errors.exception.class.name",
+            refusal.code.clone(),
+        ),
+        (
+            "__connect.errors.exception.message",
+            truncated(&refusal.message, MESSAGE_BYTES_MAX).to_owned(),
+        ),
+        (
+            "__connect.errors.exception.stacktrace",
+            truncated(trace, TRACE_BYTES_MAX).to_owned(),
+        ),
     ];
     if matches!(origin, Origin::Derived { .. }) {
         headers.push(("weir.errors.derived", "true".to_owned()));
@@ -123,8 +155,17 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let origin = Origin::Source { topic: "t".into(), partition: 1, offset: 2 };
-        let headers = headers("p", 0, &origin, &refusal(&"ä".repeat(700), &"€".repeat(2000)));
+        let origin = Origin::Source {
+            topic: "t".into(),
+            partition: 1,
+            offset: 2,
+        };
+        let headers = headers(
+            "p",
+            0,
+            &origin,
+            &refusal(&"ä".repeat(700), &"€".repeat(2000)),
+        );
         assert_eq!(headers.len(), 10);
         assert_eq!(headers[8].1.len(), 1024);
         assert_eq!(headers[9].1.len(), 4095);
@@ -133,7 +174,10 @@ mod tests {
 
     #[test]
     fn a_derived_record_names_its_node() {
-        let origin = Origin::Derived { node: "latency".into(), key: "k".into() };
+        let origin = Origin::Derived {
+            node: "latency".into(),
+            key: "k".into(),
+        };
         let headers = headers("p", 0, &origin, &refusal("too old", ""));
         assert_eq!(headers[0].1, "latency");
         assert_eq!((headers[1].1.as_str(), headers[2].1.as_str()), ("-1", "-1"));

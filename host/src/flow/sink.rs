@@ -14,7 +14,9 @@ use crate::plugin::{CallError, CallErrorKind, SinkInstance};
 /// How a sink delivers.
 pub enum Target {
     /// Through the task's outbox.
-    Kafka { topic: String },
+    Kafka {
+        topic: String,
+    },
     Plugin(Box<PluginSink>),
 }
 
@@ -30,7 +32,13 @@ pub struct SinkNode {
 
 impl SinkNode {
     pub fn new(name: &str, target: Target) -> Self {
-        SinkNode { name: name.to_owned(), target, input: Input::default(), full_since: None, retry_at: None }
+        SinkNode {
+            name: name.to_owned(),
+            target,
+            input: Input::default(),
+            full_since: None,
+            retry_at: None,
+        }
     }
 }
 
@@ -73,18 +81,35 @@ impl PluginSink {
         scope: CallScope<'_>,
     ) -> Result<usize, CallError> {
         let numbers = self.first + self.deliveries.len() as u64..;
-        let (_, numbered) = collect(batch, range.clone(), CallScope::NONE, Arena::default(), |batch, out| {
-            for (record, seq) in batch.records.iter().zip(numbers) {
-                out.emit(Record { seq, ..*record });
-            }
-        });
-        let view = Batch::new(numbered.batch.records(), scope.slots, scope.now_ms, scope.yield_flag);
+        let (_, numbered) = collect(
+            batch,
+            range.clone(),
+            CallScope::NONE,
+            Arena::default(),
+            |batch, out| {
+                for (record, seq) in batch.records.iter().zip(numbers) {
+                    out.emit(Record { seq, ..*record });
+                }
+            },
+        );
+        let view = Batch::new(
+            numbered.batch.records(),
+            scope.slots,
+            scope.now_ms,
+            scope.yield_flag,
+        );
         let processed = self.instance.write(&view, &mut self.settlements);
         if let Some(error) = processed.error {
             return Err(error);
         }
-        let accepted = batch.records().get(range).unwrap_or_default().iter().take(processed.consumed);
-        self.deliveries.extend(accepted.map(|record| Some(record.seq)));
+        let accepted = batch
+            .records()
+            .get(range)
+            .unwrap_or_default()
+            .iter()
+            .take(processed.consumed);
+        self.deliveries
+            .extend(accepted.map(|record| Some(record.seq)));
         self.open += processed.consumed;
         Ok(processed.consumed)
     }
@@ -120,8 +145,12 @@ impl PluginSink {
     }
 
     fn close(&mut self, delivery: u64) -> Result<u64, CallError> {
-        let index = delivery.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        let seq = index.and_then(|index| self.deliveries.get_mut(index)).and_then(Option::take);
+        let index = delivery
+            .checked_sub(self.first)
+            .and_then(|index| usize::try_from(index).ok());
+        let seq = index
+            .and_then(|index| self.deliveries.get_mut(index))
+            .and_then(Option::take);
         self.open -= usize::from(seq.is_some());
         seq.ok_or_else(|| CallError {
             kind: CallErrorKind::Protocol,
@@ -137,12 +166,19 @@ impl PluginSink {
     /// Errors met on the way, as (class, count), since the last call.
     pub fn take_errors(&mut self) -> Vec<(String, u64)> {
         let errors = std::mem::take(&mut self.settlements.errors);
-        errors.into_iter().map(|error| (error.class.into_string(), error.count)).collect()
+        errors
+            .into_iter()
+            .map(|error| (error.class.into_string(), error.count))
+            .collect()
     }
 
     /// Why the target cannot be written now.
     pub fn unavailable(&self) -> Option<&str> {
-        self.settlements.unavailable.as_ref().map(|reason| reason.as_str()).into_option()
+        self.settlements
+            .unavailable
+            .as_ref()
+            .map(|reason| reason.as_str())
+            .into_option()
     }
 
     /// Deliveries not settled.

@@ -62,7 +62,8 @@ impl Slots {
         &self.names
     }
 
-    pub fn len(&self) -> usize {
+    /// Slots numbered so far.
+    pub fn count(&self) -> usize {
         self.keys.len()
     }
 }

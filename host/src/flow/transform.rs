@@ -59,17 +59,31 @@ impl TransformNode {
         }
         let (batch, range) = self.input.front()?;
         let first = batch.records().get(range.start)?;
-        let range = if first.seq < self.isolate_below { range.start..range.start + 1 } else { range };
+        let range = if first.seq < self.isolate_below {
+            range.start..range.start + 1
+        } else {
+            range
+        };
         Some((batch, range))
     }
 
     /// Notes a retryable error; answers for how long the same call has failed.
     pub fn retry_later(&mut self, error: &CallError, now: Instant) -> Duration {
-        let (since, tries) = self.retry.as_ref().map_or((now, 0), |retry| (retry.since, retry.tries));
-        let wait = RETRY_WAIT_MIN.saturating_mul(1 << tries.min(16)).min(RETRY_WAIT_MAX);
+        let (since, tries) = self
+            .retry
+            .as_ref()
+            .map_or((now, 0), |retry| (retry.since, retry.tries));
+        let wait = RETRY_WAIT_MIN
+            .saturating_mul(1 << tries.min(16))
+            .min(RETRY_WAIT_MAX);
         let wait = error.retry_after.unwrap_or(wait);
         let reason = error.message.clone();
-        self.retry = Some(Retry { since, at: now + wait, tries: tries + 1, reason });
+        self.retry = Some(Retry {
+            since,
+            at: now + wait,
+            tries: tries + 1,
+            reason,
+        });
         now.duration_since(since)
     }
 }

@@ -73,8 +73,12 @@ impl PartitionTime {
 
     /// Never goes back. `None` before the first record or proof.
     pub fn watermark_ms(&mut self) -> Option<i64> {
-        let by_records = self.largest_timestamp_ms.map(|largest| largest.saturating_sub(self.rules.max_disorder_ms));
-        let by_proof = self.proved_at_ms.map(|proved| proved.saturating_sub(self.rules.idle_grace_ms));
+        let by_records = self
+            .largest_timestamp_ms
+            .map(|largest| largest.saturating_sub(self.rules.max_disorder_ms));
+        let by_proof = self
+            .proved_at_ms
+            .map(|proved| proved.saturating_sub(self.rules.idle_grace_ms));
         self.watermark_ms = self.watermark_ms.max(by_records).max(by_proof);
         self.watermark_ms
     }
@@ -89,7 +93,11 @@ impl PartitionTime {
 mod tests {
     use super::*;
 
-    const RULES: TimeRules = TimeRules { max_disorder_ms: 100, idle_grace_ms: 5_000, max_future_ms: 60_000 };
+    const RULES: TimeRules = TimeRules {
+        max_disorder_ms: 100,
+        idle_grace_ms: 5_000,
+        max_future_ms: 60_000,
+    };
 
     #[test]
     fn records_advance_the_watermark_and_it_never_goes_back() {
@@ -109,7 +117,11 @@ mod tests {
         time.processed(8, Some(40_000));
         assert_eq!(time.watermark_ms(), Some(39_900));
         time.reached(9);
-        assert_eq!(time.watermark_ms(), Some(45_000), "the rest was a control record");
+        assert_eq!(
+            time.watermark_ms(),
+            Some(45_000),
+            "the rest was a control record"
+        );
         time.end_was(60_000, 9);
         assert_eq!(time.watermark_ms(), Some(55_000));
     }

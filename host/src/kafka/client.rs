@@ -23,7 +23,10 @@ impl ClientError {
 }
 
 /// The user's properties, then those that belong to the host.
-pub fn client_config(properties: &BTreeMap<String, String>, owned: &[(&str, &str)]) -> ClientConfig {
+pub fn client_config(
+    properties: &BTreeMap<String, String>,
+    owned: &[(&str, &str)],
+) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
         config.set(name, value);

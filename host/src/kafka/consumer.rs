@@ -55,7 +55,10 @@ impl GroupContext {
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+    list.elements()
+        .iter()
+        .map(|element| (element.topic().to_owned(), element.partition()))
+        .collect()
 }
 
 fn list_of<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
@@ -96,7 +99,12 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     /// Notes the event and answers nothing: librdkafka waits for `assign` or `unassign`.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
         if self.with(|noted| noted.is_closing) {
             let answer = match consumer.rebalance_protocol() {
                 RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
@@ -157,8 +165,13 @@ impl GroupConsumer {
             .map_err(|cause| ClientError::new("consumer", cause))?;
         consumer.set_nonempty_callback(move || wake.unpark());
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|cause| ClientError::new("subscription", cause))?;
-        Ok(GroupConsumer { consumer: Arc::new(consumer), context })
+        consumer
+            .subscribe(&names)
+            .map_err(|cause| ClientError::new("subscription", cause))?;
+        Ok(GroupConsumer {
+            consumer: Arc::new(consumer),
+            context,
+        })
     }
 
     /// Serves what librdkafka has to tell, without waiting, and answers the next rebalance. Call it at least every few
@@ -189,7 +202,9 @@ impl GroupConsumer {
     /// Answers a revocation or a loss.
     pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
         match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(&list_of(partitions)),
+            RebalanceProtocol::Cooperative => {
+                self.consumer.incremental_unassign(&list_of(partitions))
+            }
             _ => self.consumer.unassign(),
         }
     }
@@ -207,7 +222,11 @@ impl GroupConsumer {
     }
 
     /// Offsets the group has committed; `None` for a partition without one. Asks the coordinator.
-    pub fn committed(&self, partitions: &[Partition], wait: Duration) -> KafkaResult<BTreeMap<Partition, Option<i64>>> {
+    pub fn committed(
+        &self,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> KafkaResult<BTreeMap<Partition, Option<i64>>> {
         let answer = self.consumer.committed_offsets(list_of(partitions), wait)?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
@@ -222,7 +241,11 @@ impl GroupConsumer {
     }
 
     /// First and last stable offset of a partition. Asks the leader.
-    pub fn bounds(&self, (topic, partition): &Partition, wait: Duration) -> KafkaResult<(i64, i64)> {
+    pub fn bounds(
+        &self,
+        (topic, partition): &Partition,
+        wait: Duration,
+    ) -> KafkaResult<(i64, i64)> {
         self.consumer.fetch_watermarks(topic, *partition, wait)
     }
 
@@ -232,7 +255,14 @@ impl GroupConsumer {
         for ((topic, partition), offset) in offsets {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
-        self.consumer.commit(&list, if wait { CommitMode::Sync } else { CommitMode::Async })
+        self.consumer.commit(
+            &list,
+            if wait {
+                CommitMode::Sync
+            } else {
+                CommitMode::Async
+            },
+        )
     }
 
     /// Why the newest asynchronous commit failed.
@@ -257,9 +287,18 @@ impl GroupConsumer {
 
     /// Number of partitions of a topic; `None` while Kafka does not answer or has no such topic.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
-        let metadata = self.consumer.client().fetch_metadata(Some(topic), METADATA_TIMEOUT).ok()?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic)?;
-        i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)
+        let metadata = self
+            .consumer
+            .client()
+            .fetch_metadata(Some(topic), METADATA_TIMEOUT)
+            .ok()?;
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic)?;
+        i32::try_from(found.partitions().len())
+            .ok()
+            .filter(|count| *count > 0)
     }
 }
 

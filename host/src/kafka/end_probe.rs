@@ -59,24 +59,32 @@ impl EndProbe {
         // Offsets of read_uncommitted: a transaction that is still open must count as not read.
         let mut config = client_config(properties, &[("isolation.level", "read_uncommitted")]);
         config.remove("group.instance.id");
-        let client: BaseConsumer = config.create().map_err(|cause| ClientError::new("end probe", cause))?;
+        let client: BaseConsumer = config
+            .create()
+            .map_err(|cause| ClientError::new("end probe", cause))?;
         let board = Board::default();
         let shared = Arc::clone(&board);
-        let thread = std::thread::Builder::new().name("weir-end-probe".to_owned()).spawn(move || {
-            while let Some(partitions) = next_round(&shared, interval) {
-                ask_all(&client, &shared, &partitions);
-                wake.unpark();
-            }
-        });
+        let thread = std::thread::Builder::new()
+            .name("weir-end-probe".to_owned())
+            .spawn(move || {
+                while let Some(partitions) = next_round(&shared, interval) {
+                    ask_all(&client, &shared, &partitions);
+                    wake.unpark();
+                }
+            });
         // Out of threads: the task goes on without proofs, which only keeps idle partitions from advancing.
-        let thread = thread.inspect_err(|error| tracing::error!(event = "end_probe_failed", %error)).ok();
+        let thread = thread
+            .inspect_err(|error| tracing::error!(event = "end_probe_failed", %error))
+            .ok();
         Ok(EndProbe { board, thread })
     }
 
     /// Which partitions to ask for from now on.
     pub fn watch(&self, partitions: Vec<Partition>) {
         with(&self.board, |shared| {
-            shared.proofs.retain(|partition, _| partitions.contains(partition));
+            shared
+                .proofs
+                .retain(|partition, _| partitions.contains(partition));
             shared.partitions = partitions;
         });
         self.board.1.notify_all();
@@ -117,7 +125,11 @@ fn ask_all(client: &BaseConsumer, board: &Board, partitions: &[Partition]) {
         let asked_at_ms = Clock::System.now_ms();
         match client.fetch_watermarks(&partition.0, partition.1, ASK_TIMEOUT) {
             Ok((start_offset, end_offset)) => with(board, |shared| {
-                let proof = EndProof { asked_at_ms, end_offset, start_offset };
+                let proof = EndProof {
+                    asked_at_ms,
+                    end_offset,
+                    start_offset,
+                };
                 shared.proofs.insert(partition.clone(), proof);
             }),
             // Kafka is away: no proof, no advance. The rest of the round would wait as long.

@@ -5,8 +5,8 @@ mod consumer;
 mod end_probe;
 mod partition_queue;
 mod position;
-mod producer;
 mod produce_batch;
+mod producer;
 mod topics;
 
 pub use client::{ClientError, client_config};

@@ -36,7 +36,10 @@ pub enum QueueEvent {
     /// The position is outside of what the broker holds (`auto.offset.reset` is never left to librdkafka).
     PositionOutOfRange { message: String },
     /// Any other error of this partition; librdkafka goes on by itself.
-    Error { code: RDKafkaErrorCode, message: String },
+    Error {
+        code: RDKafkaErrorCode,
+        message: String,
+    },
 }
 
 /// What one read found. `records` is empty where there were only events.
@@ -78,7 +81,12 @@ impl PartitionQueue {
             sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(wake_task), opaque);
         }
         let consumer: Arc<dyn Any> = Arc::clone(consumer) as Arc<dyn Any>;
-        Some(PartitionQueue { queue, wake, messages: Vec::new(), _consumer: consumer })
+        Some(PartitionQueue {
+            queue,
+            wake,
+            messages: Vec::new(),
+            _consumer: consumer,
+        })
     }
 
     /// Takes at most `limit` messages that are there, without waiting.
@@ -87,10 +95,18 @@ impl PartitionQueue {
         // SAFETY: the queue lives; the array has room for `limit` pointers; a timeout of 0 does not block. Each
         // pointer written is ours to destroy.
         let read = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, self.messages.as_mut_ptr(), limit)
+            sys::rd_kafka_consume_batch_queue(
+                self.queue.as_ptr(),
+                0,
+                self.messages.as_mut_ptr(),
+                limit,
+            )
         };
         let read = usize::try_from(read).unwrap_or(0);
-        let mut batch = FetchedBatch { messages: Messages(Vec::with_capacity(read)), events: Vec::new() };
+        let mut batch = FetchedBatch {
+            messages: Messages(Vec::with_capacity(read)),
+            events: Vec::new(),
+        };
         for message in self.messages.drain(..).take(read).filter_map(NonNull::new) {
             // SAFETY: librdkafka wrote a valid message.
             let error = unsafe { message.as_ref() }.err;
@@ -121,20 +137,30 @@ impl Messages {
     fn event(&self, error: RDKafkaRespErr) -> QueueEvent {
         let code = RDKafkaErrorCode::from(error);
         let Some(message) = self.0.first() else {
-            return QueueEvent::Error { code, message: code.to_string() };
+            return QueueEvent::Error {
+                code,
+                message: code.to_string(),
+            };
         };
         // SAFETY: the message is alive; the error string is a C string or null, owned by the message.
         let (offset, text) = unsafe {
             let text = sys::rd_kafka_message_errstr(message.as_ptr());
-            let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
-            (message.as_ref().offset, text.unwrap_or_else(|| code.to_string()))
+            let text =
+                (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+            (
+                message.as_ref().offset,
+                text.unwrap_or_else(|| code.to_string()),
+            )
         };
         match code {
             RDKafkaErrorCode::PartitionEOF => QueueEvent::EndOfPartition { end_offset: offset },
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 QueueEvent::PositionOutOfRange { message: text }
             }
-            code => QueueEvent::Error { code, message: text },
+            code => QueueEvent::Error {
+                code,
+                message: text,
+            },
         }
     }
 }
@@ -161,7 +187,10 @@ impl FetchedBatch {
     /// Offsets of the records, rising.
     pub fn offsets(&self) -> impl Iterator<Item = i64> {
         // SAFETY: the messages are alive as long as `self`.
-        self.messages.0.iter().map(|message| unsafe { message.as_ref() }.offset)
+        self.messages
+            .0
+            .iter()
+            .map(|message| unsafe { message.as_ref() }.offset)
     }
 
     /// A batch that borrows the messages and keeps them; records are numbered from `first_seq`.
@@ -207,7 +236,11 @@ unsafe fn record_of(
             _ => (NO_TIMESTAMP, timestamp_type::NONE),
         };
         // A producer may send -1 as its timestamp.
-        let timestamp_type = if timestamp_ms < 0 { timestamp_type::NONE } else { timestamp_type };
+        let timestamp_type = if timestamp_ms < 0 {
+            timestamp_type::NONE
+        } else {
+            timestamp_type
+        };
         Record {
             key: Bytes::from_raw(raw.key.cast(), raw.key_len),
             value: Bytes::from_raw(raw.payload.cast(), raw.len),
@@ -245,7 +278,10 @@ unsafe fn headers_of(
         }
         // SAFETY: name is a C string and value null or `size` bytes, both owned by the message.
         headers.push(unsafe {
-            Header { name: header_name(name), value: Bytes::from_raw(value.cast(), size) }
+            Header {
+                name: header_name(name),
+                value: Bytes::from_raw(value.cast(), size),
+            }
         });
     }
     arena.0.push(headers.into_boxed_slice());

@@ -36,9 +36,16 @@ impl ProducerTopic {
         let name = CString::new(topic).ok()?;
         // SAFETY: the client lives; a null configuration means the client's default topic configuration.
         let topic = unsafe {
-            sys::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), std::ptr::null_mut())
+            sys::rd_kafka_topic_new(
+                producer.client().native_ptr(),
+                name.as_ptr(),
+                std::ptr::null_mut(),
+            )
         };
-        NonNull::new(topic).map(|topic| ProducerTopic { topic, messages: Vec::new() })
+        NonNull::new(topic).map(|topic| ProducerTopic {
+            topic,
+            messages: Vec::new(),
+        })
     }
 
     /// Copies key and value of each record. The partitioner of the client's configuration chooses the partition.
@@ -68,12 +75,15 @@ impl ProducerTopic {
             sys::rd_kafka_produce_batch(
                 self.topic.as_ptr(),
                 PARTITION_UNASSIGNED,
-                sys::RD_KAFKA_MSG_F_COPY as i32,
+                sys::RD_KAFKA_MSG_F_COPY,
                 self.messages.as_mut_ptr(),
                 count,
             )
         };
-        let mut produced = Produced { handled: self.messages.len(), refused: Vec::new() };
+        let mut produced = Produced {
+            handled: self.messages.len(),
+            refused: Vec::new(),
+        };
         if taken == count {
             return produced;
         }
@@ -85,7 +95,9 @@ impl ProducerTopic {
                     produced.handled = index;
                     break;
                 }
-                error => produced.refused.push((index, RDKafkaErrorCode::from(error))),
+                error => produced
+                    .refused
+                    .push((index, RDKafkaErrorCode::from(error))),
             }
         }
         produced
@@ -100,7 +112,9 @@ impl Drop for ProducerTopic {
 }
 
 fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
-    bytes.map_or((std::ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+    bytes.map_or((std::ptr::null_mut(), 0), |bytes| {
+        (bytes.as_ptr().cast_mut().cast(), bytes.len())
+    })
 }
 
 /// Waits until every message is delivered or has failed, at most `wait`; answers whether that is so.

@@ -54,14 +54,19 @@ struct ReportContext(Arc<Mutex<Reports>>);
 impl ReportContext {
     fn with<R>(&self, f: impl FnOnce(&mut Reports) -> R) -> R {
         // Nothing panics while it holds the lock; a poisoned one would still be whole.
-        f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        f(&mut self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
 impl ClientContext for ReportContext {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal) => self.with(|reports| reports.fatal = Some(reason.to_owned())),
+            Some(RDKafkaErrorCode::Fatal) => {
+                self.with(|reports| reports.fatal = Some(reason.to_owned()))
+            }
             _ => tracing::debug!(event = "kafka_client_error", client = "producer", %error, reason),
         }
     }
@@ -76,8 +81,14 @@ impl ProducerContext for ReportContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, seq: usize) {
         if let Err((error, message)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            let failure = DeliveryFailure { topic: message.topic().to_owned(), seq: seq as u64, code };
+            let code = error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::Unknown);
+            let failure = DeliveryFailure {
+                topic: message.topic().to_owned(),
+                seq: seq as u64,
+                code,
+            };
             self.with(|reports| reports.failures.push(failure));
         }
     }
@@ -99,7 +110,11 @@ impl Producer {
         let producer = config
             .create_with_context(reports.clone())
             .map_err(|cause| ClientError::new("producer", cause))?;
-        Ok(Producer { topics: BTreeMap::new(), producer, reports })
+        Ok(Producer {
+            topics: BTreeMap::new(),
+            producer,
+            reports,
+        })
     }
 
     /// Hands records to the client, in order, and answers how many from the front it handled. A record it refuses counts
@@ -109,7 +124,10 @@ impl Producer {
         while handled < records.len() {
             let rest = &records[handled..];
             // The batch call carries neither headers nor timestamps; visits have neither, so this is the common path.
-            let plain = rest.iter().position(|record| !is_plain(record)).unwrap_or(rest.len());
+            let plain = rest
+                .iter()
+                .position(|record| !is_plain(record))
+                .unwrap_or(rest.len());
             let (step, full) = match plain {
                 0 => (usize::from(self.produce_one(topic, &rest[0], &[])), 1),
                 plain => (self.produce_plain(topic, &rest[..plain]), plain),
@@ -132,7 +150,9 @@ impl Producer {
             Some(topic) => topic.produce(records),
             None => Produced {
                 handled: records.len(),
-                refused: (0..records.len()).map(|index| (index, RDKafkaErrorCode::InvalidTopic)).collect(),
+                refused: (0..records.len())
+                    .map(|index| (index, RDKafkaErrorCode::InvalidTopic))
+                    .collect(),
             },
         };
         for (index, code) in &produced.refused {
@@ -142,13 +162,24 @@ impl Producer {
     }
 
     /// One record with its headers and `extra` ones; false when the client's queue is full.
-    pub fn produce_one(&mut self, topic: &str, record: &Record<'_>, extra: &[(&str, &str)]) -> bool {
+    pub fn produce_one(
+        &mut self,
+        topic: &str,
+        record: &Record<'_>,
+        extra: &[(&str, &str)],
+    ) -> bool {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + extra.len());
         for header in record.headers.iter() {
-            headers = headers.insert(Header { key: header.name.as_str(), value: header.value.get() });
+            headers = headers.insert(Header {
+                key: header.name.as_str(),
+                value: header.value.get(),
+            });
         }
         for (name, value) in extra {
-            headers = headers.insert(Header { key: name, value: Some(value.as_bytes()) });
+            headers = headers.insert(Header {
+                key: name,
+                value: Some(value.as_bytes()),
+            });
         }
         let seq = record.seq;
         let mut message: BaseRecord<'_, [u8], [u8], usize> =
@@ -162,7 +193,9 @@ impl Producer {
             Ok(()) => true,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => false,
             Err((error, _)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
                 self.report(topic, seq, code);
                 true
             }
@@ -170,7 +203,11 @@ impl Producer {
     }
 
     fn report(&self, topic: &str, seq: u64, code: RDKafkaErrorCode) {
-        let failure = DeliveryFailure { topic: topic.to_owned(), seq, code };
+        let failure = DeliveryFailure {
+            topic: topic.to_owned(),
+            seq,
+            code,
+        };
         self.reports.with(|reports| reports.failures.push(failure));
     }
 
@@ -196,7 +233,8 @@ impl Producer {
     }
 
     pub fn take_failures(&self) -> Vec<DeliveryFailure> {
-        self.reports.with(|reports| std::mem::take(&mut reports.failures))
+        self.reports
+            .with(|reports| std::mem::take(&mut reports.failures))
     }
 
     /// Why this producer can no longer be used: fenced, or out of sequence.

@@ -41,7 +41,9 @@ impl TopicAdmin {
     /// # Errors
     /// A property that librdkafka refuses.
     pub fn new(properties: &BTreeMap<String, String>) -> Result<Self, ClientError> {
-        let client = client_config(properties, &[]).create().map_err(|cause| ClientError::new("admin client", cause))?;
+        let client = client_config(properties, &[])
+            .create()
+            .map_err(|cause| ClientError::new("admin client", cause))?;
         Ok(TopicAdmin { client })
     }
 
@@ -56,8 +58,12 @@ impl TopicAdmin {
             .fetch_metadata(None, REQUEST_TIMEOUT)
             .map_err(|error| TopicError::Unreachable(error.to_string()))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.filter(|found| found.error().is_none()).map(|found| found.partitions().len());
-        Ok(partitions.and_then(|count| i32::try_from(count).ok()).filter(|count| *count > 0))
+        let partitions = found
+            .filter(|found| found.error().is_none())
+            .map(|found| found.partitions().len());
+        Ok(partitions
+            .and_then(|count| i32::try_from(count).ok())
+            .filter(|count| *count > 0))
     }
 
     /// Creates the topic; one that exists meanwhile is as good.
@@ -66,22 +72,35 @@ impl TopicAdmin {
     /// No broker answers, or the cluster refuses.
     pub fn create(&self, plan: &TopicPlan<'_>) -> Result<(), TopicError> {
         let replication = plan.replication_factor.map_or(-1, i32::from);
-        let mut topic = NewTopic::new(plan.topic, plan.partitions, TopicReplication::Fixed(replication));
+        let mut topic = NewTopic::new(
+            plan.topic,
+            plan.partitions,
+            TopicReplication::Fixed(replication),
+        );
         for (name, value) in plan.config {
             topic = topic.set(name, value);
         }
-        let options = AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT)).request_timeout(Some(REQUEST_TIMEOUT));
-        let refused = |cause: String| TopicError::Refused { topic: plan.topic.to_owned(), cause };
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_TIMEOUT))
+            .request_timeout(Some(REQUEST_TIMEOUT));
+        let refused = |cause: String| TopicError::Refused {
+            topic: plan.topic.to_owned(),
+            cause,
+        };
         let answers = block_on(self.client.create_topics([&topic], &options));
         let answers = answers.map_err(|error| match error.rdkafka_error_code() {
             Some(code) if is_transport(code) => TopicError::Unreachable(error.to_string()),
-            None if matches!(error, KafkaError::Canceled) => TopicError::Unreachable(error.to_string()),
+            None if matches!(error, KafkaError::Canceled) => {
+                TopicError::Unreachable(error.to_string())
+            }
             _ => refused(error.to_string()),
         })?;
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) if is_transport(code) => return Err(TopicError::Unreachable(code.to_string())),
+                Err((_, code)) if is_transport(code) => {
+                    return Err(TopicError::Unreachable(code.to_string()));
+                }
                 Err((_, code)) => return Err(refused(code.to_string())),
             }
         }

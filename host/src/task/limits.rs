@@ -40,14 +40,50 @@ pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
 
 /// Name, value and reason of each bound, for the docs.
 pub const LIMITS: &[(&str, &str, &str)] = &[
-    ("batch", "1,024 records", "past 1,000 the cost of a call is not measurable any more"),
-    ("unsettled records", "500,000 a task", "two seconds at 250,000 records/s, 12 MB of ledger"),
-    ("input of a node", "8,192 records", "eight batches; nodes above it wait"),
-    ("prefetch", "16 MiB a task, at least 64 KiB a partition", "memory; 40,000 visits"),
-    ("call before a yield", "100 ms", "polls, flushes and commits come between"),
+    (
+        "batch",
+        "1,024 records",
+        "past 1,000 the cost of a call is not measurable any more",
+    ),
+    (
+        "unsettled records",
+        "500,000 a task",
+        "two seconds at 250,000 records/s, 12 MB of ledger",
+    ),
+    (
+        "input of a node",
+        "8,192 records",
+        "eight batches; nodes above it wait",
+    ),
+    (
+        "prefetch",
+        "16 MiB a task, at least 64 KiB a partition",
+        "memory; 40,000 visits",
+    ),
+    (
+        "call before a yield",
+        "100 ms",
+        "polls, flushes and commits come between",
+    ),
     ("watchdog", "4 min", "below max.poll.interval.ms"),
-    ("revocation", "30 s", "half of Kafka's rebalance timeout leaves room for the others"),
-    ("event-time skew", "10 min", "bounds the windows open at once"),
-    ("task restarts", "8 in a row, 1 s to 1 min apart", "about five minutes of trying"),
-    ("panics no record explains", "3", "then the task starts anew"),
+    (
+        "revocation",
+        "30 s",
+        "half of Kafka's rebalance timeout leaves room for the others",
+    ),
+    (
+        "event-time skew",
+        "10 min",
+        "bounds the windows open at once",
+    ),
+    (
+        "task restarts",
+        "8 in a row, 1 s to 1 min apart",
+        "about five minutes of trying",
+    ),
+    (
+        "panics no record explains",
+        "3",
+        "then the task starts anew",
+    ),
 ];

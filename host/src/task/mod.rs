@@ -58,7 +58,10 @@ pub(crate) enum TaskError {
     /// From the committed offsets again.
     Restart(String),
     /// From the committed offsets again, one record at a time up to where it was.
-    Isolate { reason: String, poison: Option<(Poison, String)> },
+    Isolate {
+        reason: String,
+        poison: Option<(Poison, String)>,
+    },
 }
 
 impl From<FlowError> for TaskError {
@@ -67,10 +70,27 @@ impl From<FlowError> for TaskError {
         match error {
             FlowError::Refused { .. } => TaskError::Stop(reason),
             FlowError::Broken { .. } => TaskError::Restart(reason),
-            FlowError::Isolate { .. } => TaskError::Isolate { reason, poison: None },
-            FlowError::Poisoned { node, topic, partition, offset, message } => {
-                let poison = Poison { node, topic, partition, offset };
-                TaskError::Isolate { reason, poison: Some((poison, message)) }
+            FlowError::Isolate { .. } => TaskError::Isolate {
+                reason,
+                poison: None,
+            },
+            FlowError::Poisoned {
+                node,
+                topic,
+                partition,
+                offset,
+                message,
+            } => {
+                let poison = Poison {
+                    node,
+                    topic,
+                    partition,
+                    offset,
+                };
+                TaskError::Isolate {
+                    reason,
+                    poison: Some((poison, message)),
+                }
             }
         }
     }
@@ -123,13 +143,26 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
         };
         meter.counters.rewind_pending();
         meter.publish();
-        breaks = if began.elapsed() >= SETTLED_AFTER { 1 } else { breaks + 1 };
+        breaks = if began.elapsed() >= SETTLED_AFTER {
+            1
+        } else {
+            breaks + 1
+        };
         if breaks > RESTARTS_MAX {
-            return fail(context, format!("task.crash_loop: broke {breaks} times in a row, last: {reason}"));
+            return fail(
+                context,
+                format!("task.crash_loop: broke {breaks} times in a row, last: {reason}"),
+            );
         }
         let wait = restart_wait(breaks);
         let seconds = wait.as_secs_f64();
-        tracing::error!(event = "task_restarts", task = context.task, breaks, seconds, reason);
+        tracing::error!(
+            event = "task_restarts",
+            task = context.task,
+            breaks,
+            seconds,
+            reason
+        );
         context.status.set(TaskState::Failed { reason });
         if context.signals.wait(wait) {
             return TaskEnd::Drained;
@@ -138,12 +171,16 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
 }
 
 fn fail(context: &TaskContext, reason: String) -> TaskEnd {
-    context.status.set(TaskState::Failed { reason: reason.clone() });
+    context.status.set(TaskState::Failed {
+        reason: reason.clone(),
+    });
     TaskEnd::Failed(reason)
 }
 
 fn restart_wait(breaks: u32) -> Duration {
-    RESTART_WAIT_MIN.saturating_mul(1 << (breaks - 1).min(16)).min(RESTART_WAIT_MAX)
+    RESTART_WAIT_MIN
+        .saturating_mul(1 << (breaks - 1).min(16))
+        .min(RESTART_WAIT_MAX)
 }
 
 /// Starts the task's thread.
@@ -156,7 +193,9 @@ pub fn spawn(
     end: impl FnOnce(TaskEnd) + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     let name = format!("weir-task-{}", context.task);
-    thread::Builder::new().name(name).spawn(move || end(supervise(&context, meter)))
+    thread::Builder::new()
+        .name(name)
+        .spawn(move || end(supervise(&context, meter)))
 }
 
 #[cfg(test)]
@@ -165,7 +204,9 @@ mod tests {
 
     #[test]
     fn restarts_wait_longer_each_time_up_to_a_minute() {
-        let waits: Vec<u64> = (1..=8).map(|breaks| restart_wait(breaks).as_secs()).collect();
+        let waits: Vec<u64> = (1..=8)
+            .map(|breaks| restart_wait(breaks).as_secs())
+            .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::{NO_TIMESTAMP, SLOT_ALL};
 
 use super::limits::{
-    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_WAIT, IDLE_WAIT, QUICK_TURN, REVOKE_TIMEOUT, SINK_POLL_INTERVAL, SKEW_MAX_MS,
+    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_WAIT, IDLE_WAIT, QUICK_TURN, REVOKE_TIMEOUT,
+    SINK_POLL_INTERVAL, SKEW_MAX_MS,
 };
 use super::reader::{Asked, Reader, Reading};
 use super::{Memory, TaskContext, TaskEnd, TaskError};
@@ -38,7 +39,11 @@ struct Task<'a> {
 }
 
 /// Runs from the committed offsets until the drain.
-pub fn run(context: &TaskContext, meter: &mut TaskMeter, memory: &mut Memory) -> Result<TaskEnd, TaskError> {
+pub fn run(
+    context: &TaskContext,
+    meter: &mut TaskMeter,
+    memory: &mut Memory,
+) -> Result<TaskEnd, TaskError> {
     let mut task = Task::start(context, meter, memory)?;
     let ended = task.work();
     task.flow.count_settled(&mut task.meter.counters);
@@ -47,7 +52,11 @@ pub fn run(context: &TaskContext, meter: &mut TaskMeter, memory: &mut Memory) ->
 }
 
 impl<'a> Task<'a> {
-    fn start(context: &'a TaskContext, meter: &'a mut TaskMeter, memory: &'a mut Memory) -> Result<Self, TaskError> {
+    fn start(
+        context: &'a TaskContext,
+        meter: &'a mut TaskMeter,
+        memory: &'a mut Memory,
+    ) -> Result<Self, TaskError> {
         let pipeline = &context.pipeline;
         let producer = Producer::new(&pipeline.kafka.producer)?;
         let parts = FlowParts {
@@ -58,7 +67,9 @@ impl<'a> Task<'a> {
             monitor: context.monitor.clone(),
             counters: &mut meter.counters,
             poison: memory.poison.clone(),
-            target: &|sink, host| flow::plugin_or_kafka(&context.catalog, pipeline, context.task, sink, host),
+            target: &|sink, host| {
+                flow::plugin_or_kafka(&context.catalog, pipeline, context.task, sink, host)
+            },
         };
         let flow = flow::build(pipeline, parts)?;
         let is_timed = pipeline.transforms.iter().any(|node| node.describe.timers);
@@ -95,11 +106,16 @@ impl<'a> Task<'a> {
         let began = Instant::now();
         self.serve_rebalances()?;
         let records = self.read()?;
-        let advance = self.flow.advance(&mut self.meter.counters).map_err(|error| self.failed(error))?;
+        let advance = self
+            .flow
+            .advance(&mut self.meter.counters)
+            .map_err(|error| self.failed(error))?;
         self.poll_sinks(began)?;
         self.pass_time()?;
         let is_slow = advance == Advance::Yielded || self.is_isolating();
-        if is_slow || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval {
+        if is_slow
+            || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval
+        {
             self.commit(false)?;
         }
         self.flow.count_settled(&mut self.meter.counters);
@@ -125,9 +141,16 @@ impl<'a> Task<'a> {
 
     /// Remembers how far records must be read one at a time.
     fn note_isolation(&mut self, error: &flow::FlowError) {
-        if matches!(error, flow::FlowError::Isolate { .. } | flow::FlowError::Poisoned { .. }) {
+        if matches!(
+            error,
+            flow::FlowError::Isolate { .. } | flow::FlowError::Poisoned { .. }
+        ) {
             for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
-                let below = self.memory.isolate_below.entry(reading.key.clone()).or_insert(reading.next);
+                let below = self
+                    .memory
+                    .isolate_below
+                    .entry(reading.key.clone())
+                    .or_insert(reading.next);
                 *below = (*below).max(reading.next);
             }
         }
@@ -139,10 +162,17 @@ impl<'a> Task<'a> {
                 self.serve_rebalance(at, &rebalance)?;
             }
             if let Some(reason) = self.readers[at].consumer.fatal_error() {
-                return Err(TaskError::Restart(format!("kafka.consumer_fatal: {reason}")));
+                return Err(TaskError::Restart(format!(
+                    "kafka.consumer_fatal: {reason}"
+                )));
             }
             if let Some(reason) = self.readers[at].consumer.take_commit_failure() {
-                tracing::warn!(event = "commit_failed", task = self.context.task, reason, "will commit again");
+                tracing::warn!(
+                    event = "commit_failed",
+                    task = self.context.task,
+                    reason,
+                    "will commit again"
+                );
                 for reading in &mut self.readers[at].readings {
                     reading.committed = i64::MIN;
                 }
@@ -165,7 +195,9 @@ impl<'a> Task<'a> {
             // I6: nothing of a lost partition is committed; what is in flight may have been read by its new owner.
             Rebalance::Lost(partitions) => {
                 self.readers[at].unassign(partitions, &mut self.meter.counters)?;
-                Err(TaskError::Restart("kafka.partitions_lost: the session expired".to_owned()))
+                Err(TaskError::Restart(
+                    "kafka.partitions_lost: the session expired".to_owned(),
+                ))
             }
         }
     }
@@ -189,9 +221,16 @@ impl<'a> Task<'a> {
         if self.context.pipeline.scope() != Scope::Pipeline {
             return;
         }
-        let missing: Vec<String> = self.readers.iter().filter_map(Reader::missing_partitions).collect();
+        let missing: Vec<String> = self
+            .readers
+            .iter()
+            .filter_map(Reader::missing_partitions)
+            .collect();
         self.not_owner = (!missing.is_empty()).then(|| {
-            format!("the pipeline needs every partition in one task; not assigned here: {}", missing.join(", "))
+            format!(
+                "the pipeline needs every partition in one task; not assigned here: {}",
+                missing.join(", ")
+            )
         });
         if let Some(reason) = &self.not_owner {
             tracing::warn!(event = "not_owner", task = self.context.task, reason);
@@ -205,7 +244,9 @@ impl<'a> Task<'a> {
         let released = self.readers[at].unassign(partitions, &mut self.meter.counters)?;
         self.judge_ownership();
         if !settled {
-            return Err(TaskError::Restart("kafka.revoked: records were still on their way".to_owned()));
+            return Err(TaskError::Restart(
+                "kafka.revoked: records were still on their way".to_owned(),
+            ));
         }
         for slot in released {
             self.flow.release(slot)?;
@@ -231,11 +272,17 @@ impl<'a> Task<'a> {
         if self.not_owner.is_some() || !self.flow.wants_input() {
             return Ok(0);
         }
-        let readings: usize = self.readers.iter().map(|reader| reader.readings.len()).sum();
+        let readings: usize = self
+            .readers
+            .iter()
+            .map(|reader| reader.readings.len())
+            .sum();
         let floor_ms = self.slowest_watermark_ms();
         for step in 0..readings {
             let nth = (self.next_reading + step) % readings;
-            let Some((at, within)) = self.locate(nth) else { continue };
+            let Some((at, within)) = self.locate(nth) else {
+                continue;
+            };
             let records = self.read_partition(at, within, floor_ms)?;
             if records > 0 {
                 self.next_reading = nth + 1;
@@ -257,16 +304,30 @@ impl<'a> Task<'a> {
         None
     }
 
-    fn read_partition(&mut self, at: usize, within: usize, floor_ms: Option<i64>) -> Result<usize, TaskError> {
+    fn read_partition(
+        &mut self,
+        at: usize,
+        within: usize,
+        floor_ms: Option<i64>,
+    ) -> Result<usize, TaskError> {
         let is_timed = self.is_timed;
         let reader = &mut self.readers[at];
         let reading = &mut reader.readings[within];
         // I9: a partition far ahead in event time waits for the others.
-        let ahead = |floor: i64| reading.time.watermark_ms().is_some_and(|at_ms| at_ms > floor.saturating_add(SKEW_MAX_MS));
+        let ahead = |floor: i64| {
+            reading
+                .time
+                .watermark_ms()
+                .is_some_and(|at_ms| at_ms > floor.saturating_add(SKEW_MAX_MS))
+        };
         if is_timed && floor_ms.is_some_and(ahead) {
             return Ok(0);
         }
-        let isolated = self.memory.isolate_below.get(&reading.key).is_some_and(|below| reading.next < *below);
+        let isolated = self
+            .memory
+            .isolate_below
+            .get(&reading.key)
+            .is_some_and(|below| reading.next < *below);
         let limit = if isolated { 1 } else { self.batch_records };
         let mut fetched = reading.queue.read(limit);
         let events = std::mem::take(&mut fetched.events);
@@ -275,10 +336,8 @@ impl<'a> Task<'a> {
             reader.consumer.note_reachable();
             self.meter.counters.read(reading.counters, records as u64);
             let index = reader.index;
-            push(&mut self.flow, index, reading, fetched, is_timed, isolated).map_err(|error| {
-                self.note_isolation(&error);
-                error
-            })?;
+            let pushed = push(&mut self.flow, index, reading, fetched, is_timed, isolated);
+            pushed.inspect_err(|error| self.note_isolation(error))?;
         }
         for event in events {
             serve_event(&mut self.readers[at].readings[within], event)?;
@@ -290,12 +349,20 @@ impl<'a> Task<'a> {
         if !self.is_timed {
             return None;
         }
-        let readings = self.readers.iter_mut().flat_map(|reader| reader.readings.iter_mut());
-        readings.map(|reading| reading.time.watermark_ms()).min().flatten()
+        let readings = self
+            .readers
+            .iter_mut()
+            .flat_map(|reader| reader.readings.iter_mut());
+        readings
+            .map(|reading| reading.time.watermark_ms())
+            .min()
+            .flatten()
     }
 
     fn poll_sinks(&mut self, now: Instant) -> Result<(), TaskError> {
-        if now.saturating_duration_since(self.polled_at) >= SINK_POLL_INTERVAL || self.flow.sink_full_since().is_some() {
+        if now.saturating_duration_since(self.polled_at) >= SINK_POLL_INTERVAL
+            || self.flow.sink_full_since().is_some()
+        {
             self.polled_at = now;
             let answer = self.flow.poll_sinks(&mut self.meter.counters);
             answer.map_err(|error| self.failed(error))?;
@@ -312,7 +379,10 @@ impl<'a> Task<'a> {
             }
             reader.consumer.note_reachable();
             for reading in &mut reader.readings {
-                let Some(proof) = proofs.get(&(reading.key.topic.clone(), reading.key.partition)) else { continue };
+                let Some(proof) = proofs.get(&(reading.key.topic.clone(), reading.key.partition))
+                else {
+                    continue;
+                };
                 reading.time.end_was(proof.asked_at_ms, proof.end_offset);
                 let lag = u64::try_from(proof.end_offset - reading.time.position()).unwrap_or(0);
                 self.meter.counters[reading.counters].lag_records = Some(lag);
@@ -323,16 +393,25 @@ impl<'a> Task<'a> {
             return Ok(());
         }
         let mut slowest = Some(i64::MAX);
-        for reading in self.readers.iter_mut().flat_map(|reader| reader.readings.iter_mut()) {
+        for reading in self
+            .readers
+            .iter_mut()
+            .flat_map(|reader| reader.readings.iter_mut())
+        {
             let watermark = reading.time.watermark_ms();
             self.meter.counters[reading.counters].watermark_ms = watermark;
             slowest = slowest.min(watermark);
             if let Some(at_ms) = watermark {
-                self.flow.pass_watermark(reading.slot, at_ms, &mut self.meter.counters)?;
+                self.flow
+                    .pass_watermark(reading.slot, at_ms, &mut self.meter.counters)?;
             }
         }
         match slowest {
-            Some(at_ms) if at_ms < i64::MAX => Ok(self.flow.pass_watermark(SLOT_ALL, at_ms, &mut self.meter.counters)?),
+            Some(at_ms) if at_ms < i64::MAX => {
+                Ok(self
+                    .flow
+                    .pass_watermark(SLOT_ALL, at_ms, &mut self.meter.counters)?)
+            }
             _ => Ok(()),
         }
     }
@@ -340,12 +419,10 @@ impl<'a> Task<'a> {
     /// I1: flushes the producer and commits what is durable, where it has moved.
     fn commit(&mut self, wait: bool) -> Result<(), TaskError> {
         self.committed_at = Instant::now();
-        let flushed = self.flow.flush_outbox(FLUSH_WAIT).map_err(|error| {
-            self.note_isolation(&error);
-            error
-        })?;
+        let flushed = self.flow.flush_outbox(FLUSH_WAIT);
+        let flushed = flushed.inspect_err(|error| self.note_isolation(error))?;
         self.is_kafka_slow = !flushed;
-        let mut next = vec![i64::MIN; self.flow.slots().len()];
+        let mut next = vec![i64::MIN; self.flow.slots().count()];
         for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
             if let Some(offset) = next.get_mut(reading.slot as usize) {
                 *offset = reading.time.position();
@@ -355,7 +432,10 @@ impl<'a> Task<'a> {
         for reader in &mut self.readers {
             let mut moved = Vec::new();
             for reading in &mut reader.readings {
-                let offset = offsets.get(reading.slot as usize).copied().unwrap_or(i64::MIN);
+                let offset = offsets
+                    .get(reading.slot as usize)
+                    .copied()
+                    .unwrap_or(i64::MIN);
                 if offset > reading.committed {
                     reading.committed = offset;
                     moved.push(((reading.key.topic.clone(), reading.key.partition), offset));
@@ -378,20 +458,32 @@ impl<'a> Task<'a> {
     fn is_isolating(&self) -> bool {
         let below = &self.memory.isolate_below;
         !below.is_empty()
-            && self.readers.iter().flat_map(|reader| &reader.readings).any(|reading| {
-                below.get(&reading.key).is_some_and(|below| reading.next <= *below)
-            })
+            && self
+                .readers
+                .iter()
+                .flat_map(|reader| &reader.readings)
+                .any(|reading| {
+                    below
+                        .get(&reading.key)
+                        .is_some_and(|below| reading.next <= *below)
+                })
     }
 
     /// State for `/readyz` and a snapshot for `/metrics`.
     fn report(&mut self, now: Instant) {
         self.meter.publish_if_due(now);
         let assigned = self.readers.iter().all(|reader| reader.is_assigned);
-        let unreachable = self.is_kafka_slow || self.readers.iter().any(|reader| reader.consumer.unreachable().is_some());
+        let unreachable = self.is_kafka_slow
+            || self
+                .readers
+                .iter()
+                .any(|reader| reader.consumer.unreachable().is_some());
         let state = match (&self.not_owner, self.flow.trouble()) {
             _ if unreachable => TaskState::WaitingForKafka,
             _ if !assigned => TaskState::Assigning,
-            (Some(reason), _) => TaskState::NotOwner { reason: reason.clone() },
+            (Some(reason), _) => TaskState::NotOwner {
+                reason: reason.clone(),
+            },
             (None, Some(trouble)) => trouble,
             (None, None) => TaskState::Running,
         };
@@ -399,16 +491,29 @@ impl<'a> Task<'a> {
         if before == state {
             return;
         }
-        let (is_away, was_away) = (state == TaskState::WaitingForKafka, before == TaskState::WaitingForKafka);
+        let (is_away, was_away) = (
+            state == TaskState::WaitingForKafka,
+            before == TaskState::WaitingForKafka,
+        );
         if is_away != was_away {
             let task = self.context.task;
             match is_away {
-                true => tracing::warn!(event = "kafka_unreachable", task, "Kafka does not answer; waiting for it"),
+                true => tracing::warn!(
+                    event = "kafka_unreachable",
+                    task,
+                    "Kafka does not answer; waiting for it"
+                ),
                 false => tracing::info!(event = "kafka_back", task, "Kafka answers again"),
             }
         }
         if let TaskState::SinkUnavailable { node, reason } = &state {
-            tracing::warn!(event = "sink_unavailable", task = self.context.task, node, reason, "waiting for the sink");
+            tracing::warn!(
+                event = "sink_unavailable",
+                task = self.context.task,
+                node,
+                reason,
+                "waiting for the sink"
+            );
         }
         self.context.status.set(state);
     }
@@ -428,10 +533,20 @@ impl<'a> Task<'a> {
         if self.flow.sink_full_since().is_some() {
             return FULL_WAIT;
         }
-        let until_commit = self.context.pipeline.checkpoint_interval.saturating_sub(self.committed_at.elapsed());
-        let until_timer = self.flow.next_timer_ms().map(|at_ms| at_ms.saturating_sub(Clock::System.now_ms()).max(0));
-        let until_timer = until_timer.map_or(IDLE_WAIT, |ms| Duration::from_millis(ms.unsigned_abs()));
-        IDLE_WAIT.min(until_commit.max(Duration::from_millis(1))).min(until_timer)
+        let until_commit = self
+            .context
+            .pipeline
+            .checkpoint_interval
+            .saturating_sub(self.committed_at.elapsed());
+        let until_timer = self
+            .flow
+            .next_timer_ms()
+            .map(|at_ms| at_ms.saturating_sub(Clock::System.now_ms()).max(0));
+        let until_timer =
+            until_timer.map_or(IDLE_WAIT, |ms| Duration::from_millis(ms.unsigned_abs()));
+        IDLE_WAIT
+            .min(until_commit.max(Duration::from_millis(1)))
+            .min(until_timer)
     }
 
     /// I8: no more reading; finish, commit, leave the group.
@@ -439,13 +554,18 @@ impl<'a> Task<'a> {
         self.context.status.set(TaskState::Draining);
         // The process's own deadline (shutdown_timeout) ends it whatever happens here; a second before, commit what is settled.
         let timeout = self.context.pipeline.shutdown_timeout;
-        let deadline = Instant::now() + timeout.saturating_sub(Duration::from_secs(1).min(timeout / 10));
+        let deadline =
+            Instant::now() + timeout.saturating_sub(Duration::from_secs(1).min(timeout / 10));
         let settled = self.settle(deadline)?;
         self.commit(true)?;
         self.flow.count_settled(&mut self.meter.counters);
         self.meter.publish();
         let pending = self.flow.pending();
-        Ok(if settled { TaskEnd::Drained } else { TaskEnd::DrainedInPart { pending } })
+        Ok(if settled {
+            TaskEnd::Drained
+        } else {
+            TaskEnd::DrainedInPart { pending }
+        })
     }
 }
 
@@ -459,7 +579,9 @@ fn push(
     keep_bytes: bool,
 ) -> Result<(), flow::FlowError> {
     let offsets: Vec<i64> = fetched.offsets().collect();
-    let Some(last) = offsets.last().copied() else { return Ok(()) };
+    let Some(last) = offsets.last().copied() else {
+        return Ok(());
+    };
     let slot = reading.slot;
     let mut largest = None;
     let now_ms = if is_timed { Clock::System.now_ms() } else { 0 };
@@ -474,8 +596,16 @@ fn push(
         largest = largest.max(Some(timestamp_ms));
         None
     };
-    let judge: Option<&mut dyn FnMut(i64) -> Option<Refusal>> = if is_timed { Some(&mut judge) } else { None };
-    flow.push(source, slot, offsets.into_iter(), keep_bytes, |first| fetched.into_batch(slot, first), judge)?;
+    let judge: Option<&mut dyn FnMut(i64) -> Option<Refusal>> =
+        if is_timed { Some(&mut judge) } else { None };
+    flow.push(
+        source,
+        slot,
+        offsets.into_iter(),
+        keep_bytes,
+        |first| fetched.into_batch(slot, first),
+        judge,
+    )?;
     reading.next = last + 1;
     reading.time.processed(last + 1, largest);
     Ok(())
@@ -501,7 +631,10 @@ fn serve_event(reading: &mut Reading, event: QueueEvent) -> Result<(), TaskError
         QueueEvent::EndOfPartition { end_offset } => reading.time.reached(end_offset),
         // The position is resolved anew after the restart, by `on_gap`.
         QueueEvent::PositionOutOfRange { message } => {
-            return Err(TaskError::Restart(format!("source.position: {topic}-{partition}@{}: {message}", reading.next)));
+            return Err(TaskError::Restart(format!(
+                "source.position: {topic}-{partition}@{}: {message}",
+                reading.next
+            )));
         }
         QueueEvent::Error { code, message } => {
             tracing::warn!(event = "partition_error", topic, partition, %code, message);
@@ -511,6 +644,9 @@ fn serve_event(reading: &mut Reading, event: QueueEvent) -> Result<(), TaskError
 }
 
 fn shown(partitions: &[(String, i32)]) -> String {
-    let names: Vec<String> = partitions.iter().map(|(topic, partition)| format!("{topic}-{partition}")).collect();
+    let names: Vec<String> = partitions
+        .iter()
+        .map(|(topic, partition)| format!("{topic}-{partition}"))
+        .collect();
     names.join(", ")
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use weir_plugin_api::host::{
-    Arena, CallScope, Collected, HostService, OwnedBatch, RecordFields, collect, collect_from,
-    host_handle,
+    Arena, CallScope, Collected, HeaderFields, HostService, OwnedBatch, RecordFields, collect,
+    collect_from, host_handle,
 };
 use weir_plugin_api::{
     Batch, Consumed, HostHandle, PluginError, SLOT_ALL, Settlements, SinkBox, SlotName,
@@ -157,7 +157,7 @@ impl Bench {
     fn batch(&mut self, records: &[TestRecord]) -> Rc<OwnedBatch> {
         let first = self.next_seq;
         self.next_seq += records.len() as u64;
-        let headers: Vec<Vec<(&str, Option<&[u8]>)>> = records
+        let headers: Vec<Vec<HeaderFields<'_>>> = records
             .iter()
             .map(|record| {
                 record

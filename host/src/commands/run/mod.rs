@@ -32,7 +32,11 @@ pub fn run(global: &GlobalOptions, options: &RunOptions, scrubber: &Scrubber) ->
         match shutdown::end_with_parent(parent) {
             Ok(true) => {}
             Ok(false) => return EXIT_FAILED,
-            Err(error) => return refuse(&format!("host.parent: watching the parent process: {error}")),
+            Err(error) => {
+                return refuse(&format!(
+                    "host.parent: watching the parent process: {error}"
+                ));
+            }
         }
     }
     let Some((topology, catalog)) = load_or_say(&global.file, ParseMode::Run, scrubber) else {
@@ -48,7 +52,11 @@ pub fn run(global: &GlobalOptions, options: &RunOptions, scrubber: &Scrubber) ->
     };
     let signals = match Signals::install(pipeline.shutdown_timeout) {
         Ok(signals) => signals,
-        Err(error) => return refuse(&format!("host.signals: installing signal handlers: {error}")),
+        Err(error) => {
+            return refuse(&format!(
+                "host.signals: installing signal handlers: {error}"
+            ));
+        }
     };
     let status = Arc::new(HostStatus::new(&pipeline.name));
     let metrics = Arc::new(HostMetrics::new(Arc::clone(&status)));
@@ -58,7 +66,14 @@ pub fn run(global: &GlobalOptions, options: &RunOptions, scrubber: &Scrubber) ->
         Err(error) => return refuse(&format!("{}: {error}", error.code())),
     };
     announce(&pipeline);
-    let host = Host { pipeline: Arc::new(pipeline), catalog, signals, status, metrics, server };
+    let host = Host {
+        pipeline: Arc::new(pipeline),
+        catalog,
+        signals,
+        status,
+        metrics,
+        server,
+    };
     host.run(options.instance.as_deref())
 }
 
@@ -74,13 +89,24 @@ fn fail(reason: &str) -> u8 {
 
 /// The named pipeline, or the only one.
 fn choose<'t>(topology: &'t Topology, name: Option<&str>) -> Result<&'t Pipeline, String> {
-    let names: Vec<&str> = topology.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    let names: Vec<&str> = topology
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline.name.as_str())
+        .collect();
     let file = topology.path.display();
     match (name, topology.pipelines.as_slice()) {
         (Some(name), _) => topology.pipeline(name).ok_or_else(|| {
-            let near = names.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 3);
-            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            format!("run.unknown_pipeline: {file} declares no pipeline `{name}`{hint} It declares: {}", names.join(", "))
+            let near = names
+                .iter()
+                .find(|known| strsim::damerau_levenshtein(known, name) <= 3);
+            let hint = near
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            format!(
+                "run.unknown_pipeline: {file} declares no pipeline `{name}`{hint} It declares: {}",
+                names.join(", ")
+            )
         }),
         (None, [only]) => Ok(only),
         (None, _) => Err(format!(
@@ -103,7 +129,12 @@ pub fn listen(option: Option<Listen>, file: HttpListen) -> Listen {
 fn announce(pipeline: &Pipeline) {
     let pipeline_name = &pipeline.name;
     match pipeline.delivery {
-        Delivery::AtLeastOnce => tracing::info!(event = "starting", pipeline = pipeline_name, delivery = "at_least_once", "starting"),
+        Delivery::AtLeastOnce => tracing::info!(
+            event = "starting",
+            pipeline = pipeline_name,
+            delivery = "at_least_once",
+            "starting"
+        ),
         Delivery::ExactlyOnce => tracing::warn!(
             event = "starting",
             pipeline = pipeline_name,
@@ -133,7 +164,9 @@ impl Host {
             Ok(topics::Prepared::Ready { source_partitions }) => source_partitions,
             Ok(topics::Prepared::Draining) => return EXIT_OK,
             Err(reason) => {
-                first.set(TaskState::Failed { reason: reason.clone() });
+                first.set(TaskState::Failed {
+                    reason: reason.clone(),
+                });
                 return fail(&reason);
             }
         };
@@ -154,7 +187,9 @@ impl Host {
             };
             let ends = ends.clone();
             // The receiver lives until every task has ended.
-            let started = spawn(context, self.metrics.meter(task), move |end| drop(ends.send(end)));
+            let started = spawn(context, self.metrics.meter(task), move |end| {
+                drop(ends.send(end))
+            });
             if let Err(error) = started {
                 return fail(&format!("host.thread: starting task {task}: {error}"));
             }
@@ -166,10 +201,20 @@ impl Host {
     /// Logs `ready` when the last task has its assignment.
     fn on_ready(&self, unready: Arc<AtomicU32>) -> Box<dyn Fn() + Send> {
         let pipeline = self.pipeline.name.clone();
-        let http = self.server.as_ref().map(|server| server.address().to_string()).unwrap_or_default();
+        let http = self
+            .server
+            .as_ref()
+            .map(|server| server.address().to_string())
+            .unwrap_or_default();
         Box::new(move || {
             if unready.fetch_sub(1, Ordering::AcqRel) == 1 {
-                tracing::info!(event = "ready", pipeline, role = "active", http, "ready: every source has its assignment");
+                tracing::info!(
+                    event = "ready",
+                    pipeline,
+                    role = "active",
+                    http,
+                    "ready: every source has its assignment"
+                );
             }
         })
     }

@@ -29,13 +29,21 @@ enum Waiting {
 ///
 /// # Errors
 /// A property that librdkafka refuses, or a topic that the cluster refuses to create, as one line for the user.
-pub fn prepare(pipeline: &Pipeline, signals: &Signals, status: &TaskStatus) -> Result<Prepared, String> {
+pub fn prepare(
+    pipeline: &Pipeline,
+    signals: &Signals,
+    status: &TaskStatus,
+) -> Result<Prepared, String> {
     let mut said = None;
     loop {
         match attempt(pipeline)? {
             Ok(source_partitions) => {
                 if said.is_some() {
-                    tracing::info!(event = "kafka_back", pipeline = pipeline.name, "Kafka has what the pipeline needs");
+                    tracing::info!(
+                        event = "kafka_back",
+                        pipeline = pipeline.name,
+                        "Kafka has what the pipeline needs"
+                    );
                 }
                 return Ok(Prepared::Ready { source_partitions });
             }
@@ -52,19 +60,31 @@ pub fn prepare(pipeline: &Pipeline, signals: &Signals, status: &TaskStatus) -> R
 
 fn say_once(pipeline: &Pipeline, waiting: &Waiting, said: &mut Option<String>) -> TaskState {
     let pipeline_name = &pipeline.name;
-    let brokers = pipeline.kafka.consumer.get("bootstrap.servers").map_or("", String::as_str);
+    let brokers = pipeline
+        .kafka
+        .consumer
+        .get("bootstrap.servers")
+        .map_or("", String::as_str);
     let (state, text) = match waiting {
-        Waiting::Kafka(reason) => {
-            (TaskState::WaitingForKafka, format!("Kafka at {brokers} does not answer; waiting for it ({reason})"))
-        }
+        Waiting::Kafka(reason) => (
+            TaskState::WaitingForKafka,
+            format!("Kafka at {brokers} does not answer; waiting for it ({reason})"),
+        ),
         Waiting::Topic(topic) => (
-            TaskState::WaitingForTopic { topic: topic.clone() },
+            TaskState::WaitingForTopic {
+                topic: topic.clone(),
+            },
             format!("the source topic `{topic}` does not exist on {brokers}; waiting for it"),
         ),
     };
     let kind = state.label().to_owned();
     if said.as_ref() != Some(&kind) {
-        tracing::warn!(event = "waiting", pipeline = pipeline_name, state = kind, "{text}");
+        tracing::warn!(
+            event = "waiting",
+            pipeline = pipeline_name,
+            state = kind,
+            "{text}"
+        );
         *said = Some(kind);
     }
     state
@@ -95,7 +115,10 @@ fn attempt(pipeline: &Pipeline) -> Result<Result<usize, Waiting>, String> {
     }
     Ok(match missing {
         Some(topic) => Err(Waiting::Topic(topic)),
-        None => Ok(partitions.values().map(|count| usize::try_from(*count).unwrap_or(1)).sum()),
+        None => Ok(partitions
+            .values()
+            .map(|count| usize::try_from(*count).unwrap_or(1))
+            .sum()),
     })
 }
 
@@ -110,7 +133,12 @@ fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), Topi
     if admin.partitions(plan.topic)?.is_some() {
         return Ok(());
     }
-    tracing::info!(event = "topic_created", topic = plan.topic, partitions = plan.partitions, "creating the topic");
+    tracing::info!(
+        event = "topic_created",
+        topic = plan.topic,
+        partitions = plan.partitions,
+        "creating the topic"
+    );
     admin.create(plan)
 }
 
@@ -122,13 +150,25 @@ fn plans<'p>(
     partitions: &BTreeMap<(&str, &str), i32>,
 ) -> Vec<(&'p BTreeMap<String, String>, Option<TopicPlan<'p>>)> {
     let of_source = |source: &Source| {
-        let counts = source.topics.iter().map(|topic| partitions.get(&(source.name.as_str(), topic.as_str())).copied());
-        counts.collect::<Option<Vec<i32>>>().and_then(|counts| counts.into_iter().max())
+        let counts = source.topics.iter().map(|topic| {
+            partitions
+                .get(&(source.name.as_str(), topic.as_str()))
+                .copied()
+        });
+        counts
+            .collect::<Option<Vec<i32>>>()
+            .and_then(|counts| counts.into_iter().max())
     };
-    let widest = pipeline.sources.iter().map(of_source).collect::<Option<Vec<i32>>>();
+    let widest = pipeline
+        .sources
+        .iter()
+        .map(of_source)
+        .collect::<Option<Vec<i32>>>();
     let widest = widest.and_then(|counts| counts.into_iter().max());
     let plan = |topic: &'p str, create: Option<&'p CreateTopic>| {
-        let wanted = create.and_then(|create| create.partitions).and_then(|count| i32::try_from(count).ok());
+        let wanted = create
+            .and_then(|create| create.partitions)
+            .and_then(|count| i32::try_from(count).ok());
         wanted.or(widest).map(|partitions| TopicPlan {
             topic,
             partitions,
@@ -138,12 +178,20 @@ fn plans<'p>(
     };
     let mut plans = Vec::new();
     for sink in &pipeline.sinks {
-        if let SinkKind::Kafka { topic, create, kafka } = &sink.kind {
+        if let SinkKind::Kafka {
+            topic,
+            create,
+            kafka,
+        } = &sink.kind
+        {
             plans.push((&kafka.producer, plan(topic, Some(create))));
         }
     }
     if pipeline.on_error.policy == Policy::DeadLetter {
-        plans.push((&pipeline.kafka.producer, plan(&pipeline.on_error.topic, None)));
+        plans.push((
+            &pipeline.kafka.producer,
+            plan(&pipeline.on_error.topic, None),
+        ));
     }
     plans
 }

@@ -27,8 +27,15 @@ pub struct Output {
 pub struct Capture(pub Rc<RefCell<Vec<Output>>>);
 
 fn output(sink: &str, record: &Record<'_>, extra: &[(&str, &str)]) -> Output {
-    let own = record.headers.iter().map(|header| (header.name.to_string(), header.value.get().map(<[u8]>::to_vec)));
-    let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec())));
+    let own = record.headers.iter().map(|header| {
+        (
+            header.name.to_string(),
+            header.value.get().map(<[u8]>::to_vec),
+        )
+    });
+    let extra = extra
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec())));
     Output {
         sink: sink.to_owned(),
         key: record.key.get().map(<[u8]>::to_vec),
@@ -39,12 +46,16 @@ fn output(sink: &str, record: &Record<'_>, extra: &[(&str, &str)]) -> Output {
 
 impl Outbox for Capture {
     fn produce(&mut self, sink: &str, _topic: &str, records: &[Record<'_>]) -> usize {
-        self.0.borrow_mut().extend(records.iter().map(|record| output(sink, record, &[])));
+        self.0
+            .borrow_mut()
+            .extend(records.iter().map(|record| output(sink, record, &[])));
         records.len()
     }
 
     fn dead_letter(&mut self, _topic: &str, record: &Record<'_>, headers: &[(&str, &str)]) -> bool {
-        self.0.borrow_mut().push(output(DEAD_LETTERS, record, headers));
+        self.0
+            .borrow_mut()
+            .push(output(DEAD_LETTERS, record, headers));
         true
     }
 

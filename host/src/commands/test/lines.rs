@@ -65,7 +65,10 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 
 fn read_lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<(usize, T)>, TestError> {
     let shown = || file.display().to_string();
-    let failed = |cause| TestError::File { file: shown(), cause };
+    let failed = |cause| TestError::File {
+        file: shown(),
+        cause,
+    };
     if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
         let cause = std::io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes"));
         return Err(failed(cause));
@@ -98,7 +101,11 @@ pub fn read_input(file: &Path, pipeline: &Pipeline) -> Result<Vec<InputRecord>, 
     let mut next_offset: BTreeMap<(usize, String, i32), i64> = BTreeMap::new();
     let mut records = Vec::new();
     for (number, line) in read_lines::<InputLine>(file)? {
-        let failed = |message: String| TestError::Line { file: file.display().to_string(), line: number, message };
+        let failed = |message: String| TestError::Line {
+            file: file.display().to_string(),
+            line: number,
+            message,
+        };
         let source = match &line.source {
             None => 0,
             Some(name) => pipeline
@@ -107,21 +114,42 @@ pub fn read_input(file: &Path, pipeline: &Pipeline) -> Result<Vec<InputRecord>, 
                 .position(|source| source.name == *name)
                 .ok_or_else(|| failed(format!("the pipeline has no source `{name}`")))?,
         };
-        let topics = pipeline.sources.get(source).map(|source| source.topics.as_slice()).unwrap_or_default();
-        let topic = line.topic.clone().or_else(|| topics.first().cloned()).unwrap_or_default();
+        let topics = pipeline
+            .sources
+            .get(source)
+            .map(|source| source.topics.as_slice())
+            .unwrap_or_default();
+        let topic = line
+            .topic
+            .clone()
+            .or_else(|| topics.first().cloned())
+            .unwrap_or_default();
         if !topics.contains(&topic) {
-            return Err(failed(format!("the source does not read the topic `{topic}`")));
+            return Err(failed(format!(
+                "the source does not read the topic `{topic}`"
+            )));
         }
         let value = match (&line.value, &line.value_base64) {
-            (Some(_), Some(_)) => return Err(failed("give `value` or `value_base64`, not both".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(failed(
+                    "give `value` or `value_base64`, not both".to_owned(),
+                ));
+            }
             (Some(value), None) => bytes(value),
-            (None, Some(text)) => Some(decode_base64(text).ok_or_else(|| failed("`value_base64` is no base64".to_owned()))?),
+            (None, Some(text)) => Some(
+                decode_base64(text)
+                    .ok_or_else(|| failed("`value_base64` is no base64".to_owned()))?,
+            ),
             (None, None) => None,
         };
-        let next = next_offset.entry((source, topic.clone(), line.partition)).or_insert(0);
+        let next = next_offset
+            .entry((source, topic.clone(), line.partition))
+            .or_insert(0);
         let offset = line.offset.unwrap_or(*next);
         if offset < *next {
-            return Err(failed(format!("the offset {offset} does not rise in its partition")));
+            return Err(failed(format!(
+                "the offset {offset} does not rise in its partition"
+            )));
         }
         *next = offset + 1;
         records.push(InputRecord {
@@ -132,14 +160,21 @@ pub fn read_input(file: &Path, pipeline: &Pipeline) -> Result<Vec<InputRecord>, 
             timestamp_ms: line.timestamp_ms,
             key: bytes(&line.key),
             value,
-            headers: line.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect(),
+            headers: line
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), bytes(value)))
+                .collect(),
         });
     }
     Ok(records)
 }
 
 pub fn read_expected(file: &Path) -> Result<Vec<ExpectedLine>, TestError> {
-    Ok(read_lines(file)?.into_iter().map(|(_, line)| line).collect())
+    Ok(read_lines(file)?
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect())
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {

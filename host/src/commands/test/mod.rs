@@ -25,7 +25,11 @@ pub enum TestError {
     #[error("test.file: reading {file}: {cause}")]
     File { file: String, cause: io::Error },
     #[error("test.line: {file}:{line}: {message}")]
-    Line { file: String, line: usize, message: String },
+    Line {
+        file: String,
+        line: usize,
+        message: String,
+    },
     #[error("test.pipeline: {file} declares {count} pipelines; a test has one")]
     OnePipeline { file: String, count: usize },
     #[error("{0}")]
@@ -47,13 +51,20 @@ enum Verdict {
 pub fn run(options: &TestOptions, scrubber: &Scrubber) -> io::Result<u8> {
     let mut stdout = io::stdout();
     let here = [PathBuf::from(".")];
-    let paths = if options.paths.is_empty() { &here[..] } else { &options.paths };
+    let paths = if options.paths.is_empty() {
+        &here[..]
+    } else {
+        &options.paths
+    };
     let mut folders = Vec::new();
     for path in paths {
         find(path, DEPTH_MAX, &mut folders);
     }
     if folders.is_empty() {
-        writeln!(stdout, "no test found: a test is a folder with {PIPELINE_FILE}, input.jsonl and expected.jsonl")?;
+        writeln!(
+            stdout,
+            "no test found: a test is a folder with {PIPELINE_FILE}, input.jsonl and expected.jsonl"
+        )?;
         return Ok(2);
     }
     let (mut passed, mut failed, mut refused) = (0, 0, 0);
@@ -95,11 +106,19 @@ fn find(path: &Path, depth: usize, found: &mut Vec<PathBuf>) {
         found.push(path.to_owned());
         return;
     }
-    let Ok(entries) = std::fs::read_dir(path) else { return };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return;
+    };
+    let mut folders: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     folders.sort();
     if depth > 0 {
-        folders.iter().for_each(|folder| find(folder, depth - 1, found));
+        folders
+            .iter()
+            .for_each(|folder| find(folder, depth - 1, found));
     }
 }
 
@@ -114,18 +133,27 @@ fn judge(folder: &Path, update: bool, scrubber: &Scrubber) -> Result<Verdict, Te
     let expected_file = folder.join("expected.jsonl");
     if update {
         let text = compare::render(&outputs);
-        std::fs::write(&expected_file, text)
-            .map_err(|cause| TestError::File { file: expected_file.display().to_string(), cause })?;
+        std::fs::write(&expected_file, text).map_err(|cause| TestError::File {
+            file: expected_file.display().to_string(),
+            cause,
+        })?;
         return Ok(Verdict::Updated);
     }
     let expected = lines::read_expected(&expected_file)?;
     let differences = compare::differences(&expected, &outputs);
-    Ok(if differences.is_empty() { Verdict::Passed } else { Verdict::Failed(differences) })
+    Ok(if differences.is_empty() {
+        Verdict::Passed
+    } else {
+        Verdict::Failed(differences)
+    })
 }
 
 fn only_pipeline(topology: &Topology) -> Result<&crate::topology::Pipeline, TestError> {
     match topology.pipelines.as_slice() {
         [only] => Ok(only),
-        several => Err(TestError::OnePipeline { file: topology.path.display().to_string(), count: several.len() }),
+        several => Err(TestError::OnePipeline {
+            file: topology.path.display().to_string(),
+            count: several.len(),
+        }),
     }
 }

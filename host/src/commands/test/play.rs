@@ -46,10 +46,19 @@ pub fn play(
         monitor: ticker.watch(0, status.task(0), flow::node_labels(pipeline)),
         counters: &mut counters,
         poison: BTreeMap::new(),
-        target: &|sink, _| Ok(Target::Kafka { topic: sink.name.clone() }),
+        target: &|sink, _| {
+            Ok(Target::Kafka {
+                topic: sink.name.clone(),
+            })
+        },
     };
     let flow = flow::build(pipeline, parts).map_err(|error| failed(&error))?;
-    let mut play = Play { pipeline, flow, counters, times: BTreeMap::new() };
+    let mut play = Play {
+        pipeline,
+        flow,
+        counters,
+        times: BTreeMap::new(),
+    };
     // Every partition of the file is known from the start, as after an assignment.
     for record in input {
         play.slot(record);
@@ -64,10 +73,15 @@ pub fn play(
 
 impl Play<'_> {
     fn slot(&mut self, record: &InputRecord) -> u32 {
-        let key = SlotKey { source: record.source, topic: record.topic.clone(), partition: record.partition };
+        let key = SlotKey {
+            source: record.source,
+            topic: record.topic.clone(),
+            partition: record.partition,
+        };
         let source = &self.pipeline.sources[record.source];
         let slot = self.flow.slots().number(&key, &source.name);
-        let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let ms =
+            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         self.times.entry(slot).or_insert_with(|| {
             let rules = TimeRules {
                 max_disorder_ms: ms(source.max_disorder),
@@ -81,8 +95,11 @@ impl Play<'_> {
 
     fn feed(&mut self, record: &InputRecord) -> Result<(), flow::FlowError> {
         let slot = self.slot(record);
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let headers: Vec<(&str, Option<&[u8]>)> = record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
         let batch = |seq| {
             OwnedBatch::copy_of([RecordFields {
                 key: record.key.as_deref(),
@@ -98,7 +115,14 @@ impl Play<'_> {
                 seq,
             }])
         };
-        self.flow.push(record.source, slot, std::iter::once(record.offset), true, batch, None)?;
+        self.flow.push(
+            record.source,
+            slot,
+            std::iter::once(record.offset),
+            true,
+            batch,
+            None,
+        )?;
         self.settle()?;
         if let Some(time) = self.times.get_mut(&slot) {
             time.processed(record.offset + 1, record.timestamp_ms);
@@ -128,7 +152,8 @@ impl Play<'_> {
             }
         }
         if let Some(at_ms) = slowest {
-            self.flow.pass_watermark(SLOT_ALL, at_ms, &mut self.counters)?;
+            self.flow
+                .pass_watermark(SLOT_ALL, at_ms, &mut self.counters)?;
         }
         self.settle()
     }
@@ -136,7 +161,8 @@ impl Play<'_> {
     fn end(&mut self) -> Result<(), flow::FlowError> {
         let slots: Vec<u32> = self.times.keys().copied().collect();
         for slot in slots.into_iter().chain([SLOT_ALL]) {
-            self.flow.pass_watermark(slot, END_OF_TIME_MS, &mut self.counters)?;
+            self.flow
+                .pass_watermark(slot, END_OF_TIME_MS, &mut self.counters)?;
         }
         self.settle()
     }

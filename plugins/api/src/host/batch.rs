@@ -18,12 +18,15 @@ pub struct OwnedBatch {
     _origin: Option<Box<dyn Any>>,
 }
 
+/// Name and value of a header; `None` is Kafka's null.
+pub type HeaderFields<'a> = (&'a str, Option<&'a [u8]>);
+
 /// Owned or borrowed fields of a record to copy into a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordFields<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
-    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    pub headers: &'a [HeaderFields<'a>],
     pub timestamp_ms: i64,
     pub timestamp_type: u32,
     pub offset: i64,

@@ -7,5 +7,7 @@ mod service;
 
 pub(crate) use arena::arena_grow;
 pub use arena::{ARENA_BYTES_MAX, Arena, CHUNK_BYTES};
-pub use batch::{CallScope, Collected, OwnedBatch, RecordFields, collect, collect_from};
+pub use batch::{
+    CallScope, Collected, HeaderFields, OwnedBatch, RecordFields, collect, collect_from,
+};
 pub use service::{HostService, host_handle};

@@ -35,10 +35,5 @@ pub fn host_handle(service: impl HostService) -> HostHandle {
     let service: Box<dyn HostService> = Box::new(service);
     let context: *const Box<dyn HostService> = Box::into_raw(Box::new(service));
     // SAFETY: the context lives for ever, is `Sync`, and is what the functions of `HOST_VT` expect.
-    unsafe {
-        HostHandle::new(
-            context.cast(),
-            HostVtRef(HOST_VT.static_as_prefix()),
-        )
-    }
+    unsafe { HostHandle::new(context.cast(), HostVtRef(HOST_VT.static_as_prefix())) }
 }
