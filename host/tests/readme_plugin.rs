@@ -112,7 +112,7 @@ fn the_plugin_is_listed_with_the_schema_of_its_struct() {
     let listed = weir(elsewhere.path(), &arguments);
     let shown = answer(&listed);
     assert_eq!(listed.status.code(), Some(0), "{shown}");
-    for part in ["mask (transform) 0.1.0", "Names of the fields"] {
+    for part in ["\"type\": \"object\"", "Names of the fields"] {
         assert!(shown.contains(part), "{part} is not in\n{shown}");
     }
 }
