@@ -137,7 +137,7 @@ impl<'a> Task<'a> {
     fn failed(&mut self, error: flow::FlowError) -> TaskError {
         if matches!(error, flow::FlowError::Refused { .. }) {
             // Best effort: what cannot be settled now is read again.
-            let _ = self.flow.flush(FLUSH_WAIT, &mut self.meter.counters);
+            let _ = self.flow.deliver(FLUSH_WAIT, &mut self.meter.counters);
             let _ = self.commit(true);
         }
         self.note_isolation(&error);
@@ -264,8 +264,10 @@ impl<'a> Task<'a> {
     /// Finishes what was read, without reading more; false when the deadline passed first.
     fn settle(&mut self, deadline: Instant) -> Result<bool, TaskError> {
         loop {
-            self.flow.advance(&mut self.meter.counters)?;
-            let settled = self.flow.flush(IDLE_WAIT, &mut self.meter.counters)?;
+            let advanced = self.flow.advance(&mut self.meter.counters);
+            let settled = advanced
+                .and_then(|_| self.flow.flush(IDLE_WAIT, &mut self.meter.counters))
+                .map_err(|error| self.failed(error))?;
             self.flow.count_settled(&mut self.meter.counters);
             if settled || Instant::now() >= deadline {
                 return Ok(settled);
