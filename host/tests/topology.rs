@@ -173,6 +173,8 @@ fn every_code_appears_in_a_case() {
     let missing: Vec<&str> = CODES
         .iter()
         .map(|row| row.code)
+        // What a server says: dev/tests/commands.rs shows both.
+        .filter(|code| !code.starts_with("online."))
         .filter(|code| !seen.contains(code))
         .collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");

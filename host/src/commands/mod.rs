@@ -3,6 +3,7 @@
 mod catalog;
 pub mod graph;
 mod load;
+mod online;
 pub mod plugins;
 pub mod run;
 pub mod test;
@@ -49,7 +50,14 @@ fn answered(answer: std::io::Result<u8>) -> u8 {
 }
 
 fn validate_file(global: &GlobalOptions, options: &ValidateOptions) -> std::io::Result<u8> {
-    let (outcome, _) = load::load(&global.file, ParseMode::Run);
+    let (mut outcome, _) = load::load(&global.file, ParseMode::Run);
+    if let (true, Ok(topology)) = (options.online, &mut outcome) {
+        let report = online::ask(topology);
+        match report.has_errors() {
+            true => outcome = Err(report),
+            false => topology.warnings = report,
+        }
+    }
     let format = match options.format {
         AnswerFormat::Text => validate::Format::Text,
         AnswerFormat::Json => validate::Format::Json,
