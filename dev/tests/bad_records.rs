@@ -308,6 +308,46 @@ fn a_record_that_kafka_refuses_lands_in_the_dead_letters() -> Result<()> {
     Ok(())
 }
 
+/// Each one sends the task back to look for it. That is progress, not a crash loop.
+#[test]
+fn any_number_of_records_that_kafka_refuses_is_survived() -> Result<()> {
+    let scene = Scene::shared("manylarge")?;
+    let large = [("max.message.bytes", "4000000")];
+    scene.kafka.create_topic(&scene.visits(), 1, &large)?;
+    scene
+        .kafka
+        .create_topic(&scene.reduce_dead_letters(), 1, &large)?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|topology| {
+        topology["kafka"]["producer"] = json!({ "message.max.bytes": 4_000_000 });
+    })?;
+    let mut host = Command::run(&folder, &scene.reduce()).start_ready()?;
+    let rounds = 10;
+    for round in 0..rounds {
+        let long_id = visit(&format!("\"{}\"", "x".repeat(1_500_000 + round)));
+        let rows = [
+            Row::keyed("k", visit(&round.to_string())),
+            Row::keyed("long", long_id),
+        ];
+        scene.kafka.write(&scene.visits(), &rows)?;
+        scene.wait_reduced(SETTLED).with_context(|| {
+            let log = host.log.tail(20);
+            format!("round {round}; the log ends:\n{log}")
+        })?;
+    }
+    let letters = scene.kafka.read_all(&scene.reduce_dead_letters())?;
+    let offsets: std::collections::BTreeSet<Option<&str>> = letters
+        .iter()
+        .map(|letter| letter.header_text("__connect.errors.offset"))
+        .collect();
+    ensure!(
+        offsets.len() == rounds,
+        "{offsets:?} lie in the dead letters"
+    );
+    ensure!(host.drain()? == 0);
+    Ok(())
+}
+
 /// A document that the index refuses (its mapping says otherwise) is a dead letter of the sink.
 #[test]
 fn a_document_that_elasticsearch_refuses_lands_in_the_dead_letters() -> Result<()> {

@@ -119,34 +119,38 @@ impl From<CallError> for TaskError {
 pub(crate) struct Memory {
     /// Records below these offsets are read one at a time: one of them is at fault.
     isolate_below: BTreeMap<SlotKey, i64>,
-    /// Records at which a stateful transform panicked alone.
+    /// Records at which a stateful transform panicked alone. Forgotten once committed.
     poison: BTreeMap<Poison, String>,
+    /// Whether the last isolation reaches further than the one before: the record sought then was found.
+    is_isolation_new: bool,
     /// Whether the host was told that the task is ready.
     was_ready: bool,
 }
 
 /// Runs the task until it drains or cannot go on. A task that breaks starts anew after a wait that doubles from 1 s to
-/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them.
+/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them. Going back to find a record
+/// that is at fault, or to refuse it, is no break as long as each time another is found.
 pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     let mut memory = Memory::default();
     let mut breaks = 0;
     loop {
         let began = Instant::now();
-        let reason = match turn::run(context, &mut meter, &mut memory) {
+        let (reason, is_progress) = match turn::run(context, &mut meter, &mut memory) {
             Ok(end) => return end,
             Err(TaskError::Stop(reason)) => return fail(context, reason),
-            Err(TaskError::Restart(reason)) => reason,
+            Err(TaskError::Restart(reason)) => (reason, false),
             Err(TaskError::Isolate { reason, poison }) => {
+                let is_progress = poison.is_some() || memory.is_isolation_new;
                 memory.poison.extend(poison);
-                reason
+                (reason, is_progress)
             }
         };
         meter.counters.rewind_pending();
         meter.publish();
-        breaks = if began.elapsed() >= SETTLED_AFTER {
-            1
-        } else {
-            breaks + 1
+        breaks = match is_progress {
+            true => 0,
+            false if began.elapsed() >= SETTLED_AFTER => 1,
+            false => breaks + 1,
         };
         if breaks > RESTARTS_MAX {
             return fail(
@@ -179,7 +183,7 @@ fn fail(context: &TaskContext, reason: String) -> TaskEnd {
 
 fn restart_wait(breaks: u32) -> Duration {
     RESTART_WAIT_MIN
-        .saturating_mul(1 << (breaks - 1).min(16))
+        .saturating_mul(1 << breaks.saturating_sub(1).min(16))
         .min(RESTART_WAIT_MAX)
 }
 
@@ -204,9 +208,9 @@ mod tests {
 
     #[test]
     fn restarts_wait_longer_each_time_up_to_a_minute() {
-        let waits: Vec<u64> = (1..=8)
+        let waits: Vec<u64> = (0..=8)
             .map(|breaks| restart_wait(breaks).as_secs())
             .collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

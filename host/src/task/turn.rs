@@ -150,14 +150,14 @@ impl<'a> Task<'a> {
             error,
             flow::FlowError::Isolate { .. } | flow::FlowError::Poisoned { .. }
         ) {
+            let mut is_new = false;
             for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
-                let below = self
-                    .memory
-                    .isolate_below
-                    .entry(reading.key.clone())
-                    .or_insert(reading.next);
+                let below = self.memory.isolate_below.entry(reading.key.clone());
+                let below = below.or_insert(i64::MIN);
+                is_new |= *below < reading.next;
                 *below = (*below).max(reading.next);
             }
+            self.memory.is_isolation_new = is_new;
         }
     }
 
@@ -445,6 +445,12 @@ impl<'a> Task<'a> {
                     .get(reading.slot as usize)
                     .copied()
                     .unwrap_or(i64::MIN);
+                let key = &reading.key;
+                self.memory.poison.retain(|poison, _| {
+                    poison.topic != key.topic
+                        || poison.partition != key.partition
+                        || poison.offset >= offset
+                });
                 if offset > reading.committed {
                     reading.committed = offset;
                     moved.push(((reading.key.topic.clone(), reading.key.partition), offset));
@@ -474,7 +480,7 @@ impl<'a> Task<'a> {
                 .any(|reading| {
                     below
                         .get(&reading.key)
-                        .is_some_and(|below| reading.next <= *below)
+                        .is_some_and(|below| reading.next <= *below && reading.committed < *below)
                 })
     }
 
