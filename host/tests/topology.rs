@@ -173,7 +173,8 @@ fn every_code_appears_in_a_case() {
     let missing: Vec<&str> = CODES
         .iter()
         .map(|row| row.code)
-        .filter(|code| !seen.contains(code))
+        // What --online finds depends on servers: `commands::online` has its own tests.
+        .filter(|code| !code.starts_with("online.") && !seen.contains(code))
         .collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
 }

@@ -2,6 +2,7 @@
 
 pub mod graph;
 mod load;
+mod online;
 pub mod plugins;
 pub mod run;
 pub mod test;
@@ -48,7 +49,10 @@ fn answered(answer: std::io::Result<u8>) -> u8 {
 }
 
 fn validate_file(global: &GlobalOptions, options: &ValidateOptions) -> std::io::Result<u8> {
-    let (outcome, _) = load::load(&global.file, ParseMode::Run);
+    let (mut outcome, _) = load::load(&global.file, ParseMode::Run);
+    if options.online {
+        outcome = outcome.and_then(online::check);
+    }
     let format = match options.format {
         AnswerFormat::Text => validate::Format::Text,
         AnswerFormat::Json => validate::Format::Json,

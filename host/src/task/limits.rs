@@ -33,8 +33,8 @@ pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const RESTARTS_MAX: u32 = 8;
 /// A task that worked this long starts counting its breaks anew.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
-/// Bytes of prefetched records over all partitions together.
-pub const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
+/// KiB of prefetched records over all partitions together, where `queued.max.messages.kbytes` says nothing.
+pub const PREFETCH_KBYTES: usize = 16 * 1024;
 /// Least prefetch of one partition: one fetch of small records.
 pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
 
