@@ -807,6 +807,21 @@ impl Flow {
         Ok(sinks_done && outbox_done && !waiting && self.transforms_are_idle())
     }
 
+    /// After a refusal under `on_error: fail`: what has left the transforms is delivered, nothing more is transformed.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn deliver(
+        &mut self,
+        wait: Duration,
+        counters: &mut TaskCounters,
+    ) -> Result<bool, FlowError> {
+        for index in 0..self.sinks.len() {
+            self.drain_into_sink(index)?;
+        }
+        self.flush(wait, counters)
+    }
+
     /// Tells transforms that event time has passed; each sees its watermark rise only.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::{NO_TIMESTAMP, SLOT_ALL};
 
 use super::limits::{
-    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_WAIT, IDLE_WAIT, QUICK_TURN, REVOKE_TIMEOUT,
-    SINK_POLL_INTERVAL, SKEW_MAX_MS,
+    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_WAIT, IDLE_WAIT, OWNERSHIP_INTERVAL, QUICK_TURN,
+    REVOKE_TIMEOUT, SINK_POLL_INTERVAL, SKEW_MAX_MS,
 };
 use super::reader::{Asked, Reader, Reading};
 use super::{Memory, TaskContext, TaskEnd, TaskError};
@@ -28,6 +28,7 @@ struct Task<'a> {
     is_timed: bool,
     /// The pipeline needs every partition in this task, and this is what is missing.
     not_owner: Option<String>,
+    judged_at: Instant,
     /// Size of the next read: from one, since nothing is known of the plugins' speed.
     batch_records: usize,
     /// Where the next read begins, so that every partition has its turn.
@@ -86,6 +87,7 @@ impl<'a> Task<'a> {
             readers,
             is_timed,
             not_owner: None,
+            judged_at: Instant::now(),
             batch_records: 1,
             next_reading: 0,
             committed_at: Instant::now(),
@@ -105,6 +107,9 @@ impl<'a> Task<'a> {
     fn turn(&mut self) -> Result<(), TaskError> {
         let began = Instant::now();
         self.serve_rebalances()?;
+        if self.not_owner.is_some() && self.judged_at.elapsed() >= OWNERSHIP_INTERVAL {
+            self.judge_ownership();
+        }
         let records = self.read()?;
         let advance = self
             .flow
@@ -132,7 +137,7 @@ impl<'a> Task<'a> {
     fn failed(&mut self, error: flow::FlowError) -> TaskError {
         if matches!(error, flow::FlowError::Refused { .. }) {
             // Best effort: what cannot be settled now is read again.
-            let _ = self.flow.flush(FLUSH_WAIT, &mut self.meter.counters);
+            let _ = self.flow.deliver(FLUSH_WAIT, &mut self.meter.counters);
             let _ = self.commit(true);
         }
         self.note_isolation(&error);
@@ -221,20 +226,22 @@ impl<'a> Task<'a> {
         if self.context.pipeline.scope() != Scope::Pipeline {
             return;
         }
+        self.judged_at = Instant::now();
         let missing: Vec<String> = self
             .readers
             .iter()
             .filter_map(Reader::missing_partitions)
             .collect();
-        self.not_owner = (!missing.is_empty()).then(|| {
+        let not_owner = (!missing.is_empty()).then(|| {
             format!(
                 "the pipeline needs every partition in one task; not assigned here: {}",
                 missing.join(", ")
             )
         });
-        if let Some(reason) = &self.not_owner {
+        if let Some(reason) = not_owner.as_ref().filter(|_| not_owner != self.not_owner) {
             tracing::warn!(event = "not_owner", task = self.context.task, reason);
         }
+        self.not_owner = not_owner;
     }
 
     /// I6: revoked partitions are finished and committed before they are given up.
@@ -257,8 +264,10 @@ impl<'a> Task<'a> {
     /// Finishes what was read, without reading more; false when the deadline passed first.
     fn settle(&mut self, deadline: Instant) -> Result<bool, TaskError> {
         loop {
-            self.flow.advance(&mut self.meter.counters)?;
-            let settled = self.flow.flush(IDLE_WAIT, &mut self.meter.counters)?;
+            let advanced = self.flow.advance(&mut self.meter.counters);
+            let settled = advanced
+                .and_then(|_| self.flow.flush(IDLE_WAIT, &mut self.meter.counters))
+                .map_err(|error| self.failed(error))?;
             self.flow.count_settled(&mut self.meter.counters);
             if settled || Instant::now() >= deadline {
                 return Ok(settled);
