@@ -154,7 +154,7 @@ fn damage_in_the_headers_never_panics() {
         std::fs::write(&file, &damaged).expect("a file");
         refused += usize::from(inspect(&file).is_err());
     }
-    assert!(refused > 100, "only {refused} were refused");
+    assert!(refused > 40, "only {refused} were refused");
 }
 
 #[test]

@@ -314,14 +314,17 @@ fn write_variant(workspace: &Path, variant: &Variant) {
         &folder.join("api/Cargo.toml"),
         &replace_once(&read("api/Cargo.toml"), &api, &own),
     );
-    write(
-        &folder.join("sdk/Cargo.toml"),
-        &replace_once(
-            &read("sdk/Cargo.toml"),
-            "\nversion.workspace = true",
-            &format!("\n{own}"),
-        ),
+    let sdk = replace_once(
+        &read("sdk/Cargo.toml"),
+        "\nversion.workspace = true",
+        &format!("\n{own}"),
     );
+    let sdk = replace_once(
+        &sdk,
+        "weir-plugin-api.workspace = true",
+        "weir-plugin-api = { path = \"../api\" }",
+    );
+    write(&folder.join("sdk/Cargo.toml"), &sdk);
     write(
         &folder.join("Cargo.toml"),
         &format!(
