@@ -25,6 +25,8 @@ const COMPLAINTS_MAX: usize = 50;
 /// What the log says so far.
 #[derive(Debug, Clone, Default)]
 pub struct HostLog {
+    /// Where `weir up` itself serves `/readyz` and `/metrics` of all pipelines.
+    pub http: Option<String>,
     pub pipelines: BTreeMap<String, PipelineLog>,
     complaints: VecDeque<String>,
 }
@@ -55,13 +57,18 @@ impl HostLog {
             return;
         };
         let text = |name: &str| field(&event, name).map(str::to_owned);
-        if text("event").as_deref() == Some("ready")
-            && let Some(name) = text("pipeline")
-        {
-            let pipeline = self.pipelines.entry(name).or_default();
-            pipeline.role = text("role");
-            pipeline.http = text("http");
-            pipeline.starts += 1;
+        match (text("event").as_deref(), text("pipeline")) {
+            (Some("listening"), None) => self.http = text("http"),
+            (Some("listening"), Some(name)) => {
+                self.pipelines.entry(name).or_default().http = text("http");
+            }
+            (Some("ready"), Some(name)) => {
+                let pipeline = self.pipelines.entry(name).or_default();
+                pipeline.role = text("role");
+                pipeline.http = text("http").or_else(|| pipeline.http.take());
+                pipeline.starts += 1;
+            }
+            _ => {}
         }
         let level = text("level").unwrap_or_default();
         if matches!(level.as_str(), "WARN" | "ERROR" | "warn" | "error") {

@@ -87,24 +87,30 @@ impl ReadinessReader {
     }
 }
 
-/// The reasons of a 503 in one line: the texts of its JSON, or the body itself.
+/// The reasons of a 503 in one line: the texts below every `reasons` of its JSON, or else the body itself.
 fn reason(body: &str) -> String {
     let mut texts = Vec::new();
     match serde_json::from_str::<Value>(body) {
-        Ok(value) => collect_texts(value.get("reasons").unwrap_or(&value), &mut texts),
+        Ok(value) => collect_reasons(&value, false, &mut texts),
         Err(_) => texts.push(body.trim().to_owned()),
     }
     let line = texts.join("; ").replace(['\n', '\r'], " ");
     line.chars().take(REASON_MAX).collect()
 }
 
-fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+fn collect_reasons(value: &Value, are_reasons: bool, texts: &mut Vec<String>) {
     match value {
-        Value::String(text) => texts.push(text.clone()),
-        Value::Array(values) => values.iter().for_each(|value| collect_texts(value, texts)),
-        Value::Object(fields) => fields
-            .values()
-            .for_each(|value| collect_texts(value, texts)),
+        Value::String(text) if are_reasons => texts.push(text.clone()),
+        Value::Array(values) => {
+            for value in values {
+                collect_reasons(value, are_reasons, texts);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                collect_reasons(value, are_reasons || name == "reasons", texts);
+            }
+        }
         _ => {}
     }
 }
@@ -114,12 +120,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reasons_of_any_json_are_one_line() {
-        assert_eq!(reason(r#"{"ready":false,"reasons":["a","b"]}"#), "a; b");
+    fn the_reasons_of_a_host_are_one_line() {
         assert_eq!(
-            reason(r#"{"tasks":[{"reason":"sink\nfull"}]}"#),
-            "sink full"
+            reason(r#"{"ready":false,"pipeline":"p","reasons":["a","b"]}"#),
+            "a; b"
         );
+        let tasks = r#"{"tasks":[{"state":"stuck","reasons":["sink\nfull"]}]}"#;
+        assert_eq!(reason(tasks), "sink full");
+        assert_eq!(reason(r#"{"ready":false,"tasks":[]}"#), "");
         assert_eq!(reason("not JSON\n"), "not JSON");
         assert_eq!(reason(&"x".repeat(500)).len(), REASON_MAX);
     }

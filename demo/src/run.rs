@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -81,18 +81,30 @@ enum End {
 
 /// Runs the demo until `interrupted`, or until the wanted windows closed, and drains it.
 pub fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<(), DemoError> {
-    let rate = match options.rate {
-        Some(rate) => rate,
-        None => fitting_rate(duration::parse(&options.processing_delay)?),
-    };
+    let processing_delay = duration::parse(&options.processing_delay)?;
+    let rate = options
+        .rate
+        .unwrap_or_else(|| fitting_rate(processing_delay));
     let directory = tempfile::Builder::new()
         .prefix("weir-demo-")
-        .disable_cleanup(true)
         .tempdir()
         .map_err(|cause| DemoError::Io {
             what: "no folder for the log can be made",
             cause,
         })?;
+    let ended = run_logging_to(directory.path(), options, rate, interrupted);
+    if ended.is_err() {
+        let _kept = directory.keep();
+    }
+    ended
+}
+
+fn run_logging_to(
+    directory: &Path,
+    options: &Options,
+    rate: f64,
+    interrupted: &AtomicBool,
+) -> Result<(), DemoError> {
     let servers = Servers::start(options)?;
     let places = Places {
         bootstrap: servers.bootstrap.clone(),
@@ -102,7 +114,7 @@ pub fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<(), DemoE
         processing_delay: options.processing_delay.clone(),
         rate,
         seed: options.seed,
-        log_path: directory.path().join("weir-up.log"),
+        log_path: directory.join("weir-up.log"),
     };
     let mut screen = Screen::new(options.plain);
     for line in view::opening(&places) {
@@ -121,7 +133,8 @@ pub fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<(), DemoE
     screen
         .line("Draining: the generator stops, then the hosts finish what they have.")
         .map_err(screen_failed)?;
-    threads.stop_generator()?;
+    // The readers go on: they see what the drain brings.
+    let _readers = threads.stop_generator()?;
     let drained = host.drain()?;
     show_new(&live, &mut screen)?;
     for line in closing(&end, &live) {
@@ -328,13 +341,18 @@ fn snapshot(live: &Live, elapsed: Duration, rates: &mut Rates) -> Snapshot {
         let windows = locked(&live.windows);
         (windows.closed, windows.trouble.clone())
     };
+    let (http, pipelines) = {
+        let log = locked(&live.log);
+        (log.http.clone(), log.pipelines.clone())
+    };
     Snapshot {
         elapsed,
         sent,
         failed: live.deliveries.failed.load(Ordering::Relaxed),
         counts,
         per_second: rates.per_second(),
-        pipelines: locked(&live.log).pipelines.clone(),
+        http,
+        pipelines,
         readiness: locked(&live.readiness).clone(),
         windows_closed,
         store_trouble,

@@ -70,6 +70,8 @@ pub struct Snapshot {
     pub failed: u64,
     pub counts: Counts,
     pub per_second: [f64; 3],
+    /// Where `weir up` answers for all pipelines.
+    pub http: Option<String>,
     pub pipelines: BTreeMap<String, PipelineLog>,
     pub readiness: BTreeMap<String, Readiness>,
     pub windows_closed: usize,
@@ -206,10 +208,10 @@ pub fn look_next(places: &Places, snapshot: &Snapshot) -> Vec<String> {
         places.elasticsearch.trim_end_matches('/'),
         crate::windows::INDEX
     )];
-    for (name, pipeline) in &snapshot.pipelines {
-        if let Some(http) = &pipeline.http {
-            lines.push(format!("         http://{http}/metrics  ({name})"));
-        }
+    if let Some(http) = &snapshot.http {
+        lines.push(format!(
+            "         http://{http}/metrics and http://{http}/readyz"
+        ));
     }
     if places.processing_delay == "0s" {
         lines.push("         make demo DELAY=10s  provokes the SLA miss".to_owned());
@@ -242,6 +244,7 @@ fn states(snapshot: &Snapshot) -> Vec<(String, String)> {
         let mut state = match snapshot.readiness.get(name) {
             None | Some(Readiness::Starting) => "starting".to_owned(),
             Some(Readiness::Ready) => format!("ready, {role}"),
+            Some(Readiness::NotReady { reason }) if reason.is_empty() => "not ready".to_owned(),
             Some(Readiness::NotReady { reason }) => format!("not ready: {reason}"),
             Some(Readiness::Silent) => "does not answer".to_owned(),
         };

@@ -14,5 +14,6 @@ pub mod client;
 pub mod grafana;
 pub mod host;
 pub mod judge;
+mod processes;
 pub mod scene;
 pub mod servers;

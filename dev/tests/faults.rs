@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, kill_process};
 use weir_dev::client::{Row, wait_until};
 use weir_dev::host::{Command, Host, Signal};
 use weir_dev::judge::{Delivery, Report};
@@ -148,6 +149,10 @@ fn elasticsearch_may_be_away() -> Result<()> {
     thread::sleep(outage());
     scene.kafka.write(&scene.visits(), &sample)?;
     ensure_runs(&mut sla)?;
+    if outage() > Duration::from_secs(60) {
+        let (status, body) = sla.get("/readyz")?;
+        ensure!(status == 503, "away for over a minute: {status} {body}");
+    }
     elasticsearch.restart()?;
     scene.wait_reduced(SETTLED)?;
     scene.wait_measured(SETTLED)?;
@@ -267,4 +272,55 @@ fn a_stopped_host_comes_back() -> Result<()> {
     ensure!(stopped.drain()? == 0);
     ensure!(other.drain()? == 0);
     Ok(())
+}
+
+/// The hosts of `weir up`: one that dies is replaced, and none outlives the supervisor.
+#[test]
+fn up_replaces_a_host_that_died_and_leaves_none_behind() -> Result<()> {
+    let _alone = alone();
+    let scene = Scene::shared("up")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|_| {})?;
+    let mut up = Command::new(&folder, &["up"]).start()?;
+    let two_hosts = |what: &str, but_not: Option<u32>| {
+        wait_until(what, SETTLED, || match up.children() {
+            Ok(hosts) if hosts.len() == 2 && but_not.is_none_or(|pid| !hosts.contains(&pid)) => {
+                Ok(hosts)
+            }
+            other => Err(format!("{other:?}")),
+        })
+    };
+    let hosts = two_hosts("two hosts", None)?;
+    let victim = *hosts.first().context("a host")?;
+    kill(victim)?;
+    let hosts = two_hosts("a host in place of the one that died", Some(victim))?;
+    scene.kafka.write(&scene.visits(), &sample_rows()?)?;
+    scene.wait_reduced(SETTLED)?;
+    scene.wait_measured(SETTLED)?;
+    ensure_rows(&scene.judge_reduced(Delivery::ExactlyOnce)?, 4_852, 148)?;
+    scene.judge_windows()?;
+
+    up.kill()?;
+    wait_until("the hosts to end with their supervisor", SETTLED, || {
+        let left: Vec<&u32> = hosts.iter().filter(|&&pid| runs(pid)).collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+}
+
+fn kill(pid: u32) -> Result<()> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("a pid")?;
+    Ok(kill_process(pid, rustix::process::Signal::KILL)?)
+}
+
+/// A process that was not reaped yet has ended all the same.
+fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_ready_event_is_read_in_both_shapes_and_behind_a_prefix() {
+fn events_are_read_in_both_shapes_and_behind_a_prefix() {
     let mut log = HostLog::default();
     log.read_line(
         r#"{"level":"INFO","event":"ready","pipeline":"a","role":"active","http":"127.0.0.1:1"}"#,
@@ -9,6 +9,12 @@ fn a_ready_event_is_read_in_both_shapes_and_behind_a_prefix() {
     log.read_line(r#"b | {"level":"INFO","fields":{"event":"ready","pipeline":"b","role":"standby","http":"127.0.0.1:2"}}"#);
     log.read_line("b | no JSON");
     log.read_line("b | {no JSON");
+    log.read_line(r#"{"event":"listening","pipeline":"c","http":"127.0.0.1:3"}"#);
+    log.read_line(r#"{"event":"listening","http":"127.0.0.1:4"}"#);
+    assert_eq!(log.http.as_deref(), Some("127.0.0.1:4"));
+    let listening = log.pipelines.get("c").expect("a pipeline");
+    assert_eq!(listening.http.as_deref(), Some("127.0.0.1:3"));
+    assert_eq!(listening.starts, 0);
     let ready = |role: &str, http: &str| PipelineLog {
         role: Some(role.to_owned()),
         http: Some(http.to_owned()),

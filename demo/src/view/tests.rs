@@ -16,7 +16,7 @@ fn places() -> Places {
 fn snapshot() -> Snapshot {
     let pipeline = PipelineLog {
         role: Some("active".to_owned()),
-        http: Some("127.0.0.1:7".to_owned()),
+        http: Some("127.0.0.1:6".to_owned()),
         starts: 1,
     };
     Snapshot {
@@ -30,6 +30,7 @@ fn snapshot() -> Snapshot {
             trouble: None,
         },
         per_second: [200.4, 9.5, 0.0],
+        http: Some("127.0.0.1:7".to_owned()),
         pipelines: BTreeMap::from([("reduce-visits".to_owned(), pipeline)]),
         readiness: BTreeMap::from([("reduce-visits".to_owned(), Readiness::Ready)]),
         windows_closed: 1,

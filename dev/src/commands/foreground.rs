@@ -18,26 +18,28 @@ pub struct ElasticsearchArguments {
 }
 
 pub fn kafka() -> Result<ExitCode> {
+    let signals = Signals::catch()?;
     let mut server = KafkaServer::start()?;
     println!("{}", server.bootstrap());
-    wait_for_the_end(server.process_mut())?;
+    wait_for_the_end(server.process_mut(), &signals)?;
     server.stop()?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn elasticsearch(arguments: ElasticsearchArguments) -> Result<ExitCode> {
+    let signals = Signals::catch()?;
     let mut server = ElasticsearchServer::start(ElasticsearchOptions {
         password: arguments.password,
     })?;
     println!("{}", server.url());
-    wait_for_the_end(server.process_mut())?;
+    wait_for_the_end(server.process_mut(), &signals)?;
     server.stop()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns at the first signal; an error if the server ends before.
-fn wait_for_the_end(process: Option<&mut Guarded>) -> Result<()> {
-    let signals = Signals::catch()?;
+/// Returns at the first signal; an error if the server ends before. A signal during the start waits
+/// for its end, so that no data folder is left behind.
+fn wait_for_the_end(process: Option<&mut Guarded>, signals: &Signals) -> Result<()> {
     let Some(process) = process else {
         return Ok(());
     };

@@ -31,6 +31,10 @@ impl WithServers {
         let signals = Signals::catch()?;
         let both = self.kafka == self.elasticsearch;
         let (mut kafka, mut elasticsearch) = start(both || self.kafka, both || self.elasticsearch)?;
+        // A signal during the start: the command must not run any more.
+        if let Some(signal) = signals.take() {
+            return Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)));
+        }
         let (program, arguments) = self.command.split_first().context("no command")?;
         let mut command = Command::new(program);
         command.args(arguments);

@@ -1,7 +1,9 @@
 //! One `weir` process: started, watched, signalled, ended.
 
+use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{self, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::client::wait_until;
+use crate::processes;
 use crate::servers::Guarded;
 
 use super::folder::Folder;
@@ -77,6 +80,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Host {
     process: Guarded,
+    program: PathBuf,
     /// What the host writes to stderr.
     pub log: Log,
     /// What the host writes to stdout.
@@ -132,6 +136,7 @@ impl<'a> Command<'a> {
         let readers = vec![log.collect(stderr), output.collect(stdout)];
         Ok(Host {
             process,
+            program: folder.program().to_owned(),
             log,
             output,
             readers,
@@ -169,6 +174,19 @@ impl<'a> Command<'a> {
 impl Host {
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The hosts that this supervisor has started and that still run.
+    pub fn children(&self) -> Result<Vec<u32>> {
+        let program = fs::canonicalize(&self.program)?;
+        let is_host =
+            |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).ok() == Some(program.clone());
+        let all = processes::all()?.into_iter();
+        Ok(all
+            .filter(|(_, process)| process.parent == self.id())
+            .map(|(pid, _)| pid)
+            .filter(is_host)
+            .collect())
     }
 
     /// Waits for the `ready` event.

@@ -248,6 +248,10 @@ fn check_counts(
     for visit in found {
         balance.entry(visit).or_default().1 += 1;
     }
+    let rows = sequences.iter().map(Vec::len).sum::<usize>();
+    if found.len() < rows {
+        report.differ(format!("{name}: {} records of {rows} rows", found.len()));
+    }
     let mut surplus = 0;
     for (visit, (wanted, there)) in balance {
         let repeats_are_fine = delivery == Delivery::AtLeastOnce && wanted > 0;

@@ -124,6 +124,7 @@ fn a_bad_row_needs_its_dead_letter_and_an_open_one_may_go_both_ways() {
     let leap = r#"{"visit_id":"d","event_time":"2016-12-31T23:59:60Z"}"#;
     let with_leap = [RIGHT[0], RIGHT[1], RIGHT[2], ("k", "d")];
     assert_eq!(judged(leap, &with_leap), 0);
+    assert_eq!(judged(leap, &RIGHT), 1, "it is lost");
     let with_two = [RIGHT[0], RIGHT[1], RIGHT[2], ("k", "d"), ("k", "e")];
     assert_eq!(judged(leap, &with_two), 1);
 }

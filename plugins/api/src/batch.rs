@@ -19,6 +19,8 @@ pub mod timestamp_type {
     pub const CREATE_TIME: u32 = 1;
     /// Set by the broker when it appended the record.
     pub const LOG_APPEND_TIME: u32 = 2;
+    /// Set by a transform on its output; a Kafka sink sends it as the producer's timestamp.
+    pub const SET_BY_PLUGIN: u32 = 3;
 }
 
 #[repr(C)]

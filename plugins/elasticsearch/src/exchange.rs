@@ -160,3 +160,39 @@ impl Exchange {
         self.news.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::operation;
+
+    #[test]
+    fn new_operations_end_a_flush() {
+        let exchange = Exchange::default();
+        exchange.flush();
+        assert!(exchange.take_orders().flushing);
+        exchange.hand_over(vec![]);
+        assert!(exchange.take_orders().flushing);
+        exchange.hand_over(vec![operation(1, "a", Some(1))]);
+        let orders = exchange.take_orders();
+        assert_eq!(
+            (orders.operations.len(), orders.flushing, orders.stopping),
+            (1, false, false)
+        );
+        exchange.stop();
+        assert!(exchange.take_orders().stopping);
+    }
+
+    #[test]
+    fn a_worker_that_ends_wakes_whoever_waits_for_it() {
+        let exchange = Exchange::default();
+        assert!(!exchange.wait_for_end(Duration::ZERO));
+        std::thread::scope(|scope| {
+            scope.spawn(|| exchange.worker_ended(WorkerState::Failed("a defect".to_owned())));
+            assert!(exchange.wait_for_end(Duration::from_secs(60)));
+            exchange.wait_for_news(Instant::now() + Duration::from_secs(60));
+        });
+        let (_, worker) = exchange.take_report();
+        assert_eq!(worker, WorkerState::Failed("a defect".to_owned()));
+    }
+}

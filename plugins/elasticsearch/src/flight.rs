@@ -14,7 +14,7 @@ pub(crate) struct Flight {
     segments: VecDeque<Vec<Operation>>,
     /// Not sent before this moment.
     pub(crate) not_before: Option<Instant>,
-    /// Attempts in a row of the front segment that ended in doubt.
+    /// Attempts in a row of the front segment, or of what it was cut from, that ended in doubt.
     pub(crate) strikes: u32,
     /// A guilty operation is being looked for: nothing may join.
     pub(crate) isolating: bool,
@@ -125,7 +125,6 @@ impl Flight {
     }
 
     fn split_front(&mut self, at: usize) {
-        self.strikes = 0;
         let Some(front) = self.segments.front_mut() else {
             return;
         };

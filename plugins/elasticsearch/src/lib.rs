@@ -12,6 +12,7 @@ mod document;
 mod exchange;
 mod flight;
 mod item_class;
+mod lanes;
 mod nodes;
 mod operation;
 mod outcome;

@@ -8,13 +8,13 @@
 //!   evidence: a 400 for a request of this operation alone counts once another request was answered since it was
 //!   first suspected; an unexplained failure counts each time another document was stored since the last.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::bulk_answer::Item;
 use crate::flight::Flight;
 use crate::item_class::{ItemClass, classify_item};
+use crate::lanes::Lanes;
 use crate::operation::Operation;
 use crate::outcome::{Doubt, Outcome};
 use crate::pace::{BulkSize, Pace, backoff};
@@ -54,22 +54,12 @@ pub(crate) struct Settlement {
 }
 
 #[derive(Debug)]
-struct Lane {
-    flight: u64,
-    /// Operations of the flight without verdict.
-    outstanding: usize,
-    all_versioned: bool,
-    blocked: VecDeque<Operation>,
-}
-
-#[derive(Debug)]
 pub(crate) struct Scheduler {
     limits: Limits,
     /// In order of arrival; whether a lane is free is looked at when an operation is taken.
     ready: VecDeque<Operation>,
     ready_bytes: usize,
-    /// The lanes that belong to a flight.
-    lanes: HashMap<u64, Lane>,
+    lanes: Lanes,
     /// Flights between two attempts.
     waiting: VecDeque<Flight>,
     in_flight: usize,
@@ -95,7 +85,7 @@ impl Scheduler {
             limits,
             ready: VecDeque::new(),
             ready_bytes: 0,
-            lanes: HashMap::new(),
+            lanes: Lanes::default(),
             waiting: VecDeque::new(),
             in_flight: 0,
             probe_in_flight: false,
@@ -126,7 +116,8 @@ impl Scheduler {
 
     /// Why the target makes no progress now.
     pub(crate) fn unavailable(&self) -> Option<&str> {
-        self.pace.reason()
+        let idle = self.in_flight == 0 && self.ready.is_empty() && self.waiting.is_empty();
+        self.pace.reason().filter(|_| !idle)
     }
 
     pub(crate) fn take_settlements(&mut self) -> Vec<Settlement> {
@@ -288,9 +279,7 @@ impl Scheduler {
             records += other.front().len();
             bytes += other.body_bytes();
             for operation in other.take_front() {
-                if let Some(lane) = self.lanes.get_mut(&operation.lane) {
-                    lane.flight = flight.number;
-                }
+                self.lanes.move_to(&operation, flight.number);
                 flight.push(operation);
             }
         }
@@ -305,7 +294,7 @@ impl Scheduler {
                 break;
             };
             self.ready_bytes = self.ready_bytes.saturating_sub(operation.lines.len());
-            if let Some(operation) = self.enter_lane(operation, flight.number) {
+            if let Some(operation) = self.lanes.enter(operation, flight.number) {
                 records += 1;
                 bytes += operation.lines.len();
                 flight.push(operation);
@@ -313,46 +302,8 @@ impl Scheduler {
         }
     }
 
-    /// Gives the operation back if it may ride in this flight; else it is kept in its lane.
-    fn enter_lane(&mut self, operation: Operation, flight: u64) -> Option<Operation> {
-        match self.lanes.entry(operation.lane) {
-            Entry::Vacant(free) => {
-                let all_versioned = operation.versioned;
-                free.insert(Lane {
-                    flight,
-                    outstanding: 1,
-                    all_versioned,
-                    blocked: VecDeque::new(),
-                });
-                Some(operation)
-            }
-            Entry::Occupied(mut lane) => {
-                let lane = lane.get_mut();
-                let rides = lane.flight == flight
-                    && lane.blocked.is_empty()
-                    && lane.all_versioned
-                    && operation.versioned;
-                if !rides {
-                    lane.blocked.push_back(operation);
-                    return None;
-                }
-                lane.outstanding += 1;
-                Some(operation)
-            }
-        }
-    }
-
     fn settle(&mut self, operation: Operation, verdict: Verdict) {
-        let done = self.lanes.get_mut(&operation.lane).is_some_and(|lane| {
-            lane.outstanding = lane.outstanding.saturating_sub(1);
-            lane.outstanding == 0
-        });
-        let freed = if done {
-            self.lanes.remove(&operation.lane)
-        } else {
-            None
-        };
-        for blocked in freed.into_iter().flat_map(|lane| lane.blocked).rev() {
+        for blocked in self.lanes.leave(&operation).into_iter().rev() {
             self.ready_bytes += blocked.lines.len();
             self.ready.push_front(blocked);
         }
@@ -474,7 +425,6 @@ impl Scheduler {
                 }
                 Doubt::Reset if flight.body_bytes() >= RESET_SUSPECT_BYTES => {
                     self.size.reset(flight.body_bytes());
-                    flight.strikes = 0;
                 }
                 Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
             }
@@ -484,6 +434,7 @@ impl Scheduler {
 
     /// 413: later bodies are smaller; a document that is too large alone is rejected.
     fn shrink(&mut self, flight: &mut Flight, reason: &str) {
+        self.pace.succeeded();
         let bytes = flight.body_bytes();
         if flight.front().len() > 1 {
             self.size.refused(bytes);
@@ -549,3 +500,7 @@ fn describe(item: &Item) -> String {
 #[cfg(test)]
 #[path = "scheduler_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scheduler_random_tests.rs"]
+mod random_tests;

@@ -6,9 +6,9 @@ use super::*;
 use crate::bulk_answer::read_items;
 use crate::testing::{operation, sized_operation};
 
-const SEED: u64 = 20_260_101;
+pub(super) const SEED: u64 = 20_260_101;
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         batch_records: 100,
         batch_bytes: 1 << 20,
@@ -24,7 +24,7 @@ fn scheduler(limits: Limits) -> Scheduler {
     scheduler
 }
 
-fn answer(flight: &Flight, item: impl Fn(&Operation) -> (u16, &'static str)) -> Outcome {
+pub(super) fn answer(flight: &Flight, item: impl Fn(&Operation) -> (u16, &'static str)) -> Outcome {
     let item = |operation: &Operation| {
         let (status, error_type) = item(operation);
         let error =
@@ -77,7 +77,7 @@ fn drive(
     (ended, requests)
 }
 
-fn rejected_code(verdict: &Verdict) -> Option<&'static str> {
+pub(super) fn rejected_code(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Rejected(refusal, _) => Some(refusal.code),
         Verdict::Stored | Verdict::Superseded => None,
@@ -198,6 +198,28 @@ fn case_14_bodies_shrink_until_they_fit_and_order_is_kept() {
         .launch(now + limits().batch_age)
         .expect("a flight");
     assert!(first.body_bytes() <= 250_000, "later bodies start smaller");
+}
+
+#[test]
+fn a_size_that_was_refused_comes_back_after_many_good_bulks() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    let large = |seq| sized_operation(seq, &format!("id{seq}"), Some(1), 300_000, now);
+    scheduler.offer([large(0), large(1), large(2)]);
+    let mut first = true;
+    drive(&mut scheduler, now, |flight, _| {
+        if std::mem::take(&mut first) {
+            return Outcome::TooLarge("413".into());
+        }
+        stored(flight)
+    });
+    for seq in 3..300 {
+        scheduler.offer([sized_operation(seq, "small", Some(seq), 0, now)]);
+        drive(&mut scheduler, now, |flight, _| stored(flight));
+    }
+    scheduler.offer([large(300), large(301), large(302)]);
+    let flight = scheduler.launch(now).expect("a flight");
+    assert!(flight.front().len() > 1, "at half the refused size one fits");
 }
 
 #[test]
@@ -552,123 +574,4 @@ fn a_request_that_fails_with_500_is_split_until_the_cause_stands_alone() {
         }
     }
     panic!("operation 5 was never isolated");
-}
-
-/// A server of random faults: whatever it answers, each record ends exactly once, the documents are right, and no
-/// document is ever in two requests.
-#[test]
-fn case_60_random_faults_change_nothing_about_the_result() {
-    for round in 0..40 {
-        let seed = SEED + round;
-        println!("seed {seed}");
-        random_faults(seed, round % 2 == 0);
-    }
-}
-
-const RANDOM_RECORDS: u64 = 400;
-
-fn random_faults(seed: u64, versioned: bool) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut scheduler = Scheduler::new(
-        Limits {
-            batch_records: 16,
-            ..limits()
-        },
-        random.fork(),
-    );
-    scheduler.set_flushing(true);
-    let mut now = Instant::now();
-    let is_poison = |seq: u64| seq % 50 == 7;
-    let mut documents: HashMap<Box<str>, u64> = HashMap::new();
-    let mut expected: HashMap<String, u64> = HashMap::new();
-    let (mut offered, mut ended) = (0, HashMap::new());
-    let mut airborne: Vec<Flight> = Vec::new();
-    while (ended.len() as u64) < RANDOM_RECORDS {
-        let until = (offered + random.u64(0..30)).min(RANDOM_RECORDS);
-        for seq in offered..until {
-            let id = format!("id{}", random.u8(0..40));
-            scheduler.offer([sized_operation(seq, &id, versioned.then_some(seq), 0, now)]);
-            if !is_poison(seq) {
-                expected.insert(id, seq);
-            }
-        }
-        offered = until;
-        while let Some(flight) = scheduler.launch(now) {
-            airborne.push(flight);
-        }
-        assert_lanes_are_exclusive(&airborne);
-        while airborne.len() > random.usize(0..4) {
-            let flight = airborne.swap_remove(random.usize(0..airborne.len()));
-            let outcome = random_outcome(&flight, &mut documents, &mut random, is_poison);
-            scheduler.land(flight, outcome, now);
-        }
-        for settlement in scheduler.take_settlements() {
-            let rejected = rejected_code(&settlement.verdict).is_some();
-            assert_eq!(rejected, is_poison(settlement.seq), "{settlement:?}");
-            assert!(ended.insert(settlement.seq, ()).is_none(), "settled twice");
-        }
-        let next = scheduler.next_launch(now).unwrap_or(now);
-        now = next.max(now + Duration::from_millis(1));
-    }
-    let expected: HashMap<Box<str>, u64> = expected
-        .into_iter()
-        .map(|(id, seq)| (id.into_boxed_str(), seq))
-        .collect();
-    assert_eq!(documents, expected);
-    assert!(scheduler.lanes.is_empty());
-}
-
-fn assert_lanes_are_exclusive(airborne: &[Flight]) {
-    let mut owners: HashMap<&str, u64> = HashMap::new();
-    for flight in airborne {
-        for operation in flight.front() {
-            let owner = *owners.entry(&operation.id).or_insert(flight.number);
-            assert_eq!(owner, flight.number, "{} is in two requests", operation.id);
-        }
-    }
-}
-
-fn random_outcome(
-    flight: &Flight,
-    documents: &mut HashMap<Box<str>, u64>,
-    random: &mut fastrand::Rng,
-    is_poison: impl Fn(u64) -> bool,
-) -> Outcome {
-    match random.u8(0..14) {
-        0 => return Outcome::NotSent("refused".into()),
-        1 => return Outcome::Overload(Some(Duration::from_secs(1)), "429".into()),
-        2 => return Outcome::Unknown(Doubt::Reset, "reset before anything was applied".into()),
-        3 => return Outcome::Systemic("401".into()),
-        4 if flight.front().len() > 1 => return Outcome::TooLarge("413".into()),
-        _ => {}
-    }
-    // Half of the poison refuses its whole request, the rest its own item.
-    if flight
-        .front()
-        .iter()
-        .any(|operation| is_poison(operation.seq) && operation.seq % 100 == 7)
-    {
-        return Outcome::BadRequest("400".into());
-    }
-    let mut statuses = HashMap::new();
-    for operation in flight.front() {
-        let current = documents.get(&operation.id).copied();
-        let status = if is_poison(operation.seq) {
-            (400, "mapper_parsing_exception")
-        } else if random.u8(0..8) == 0 {
-            (429, "es_rejected_execution_exception")
-        } else if operation.versioned && current.is_some_and(|current| current >= operation.seq) {
-            (409, "version_conflict_engine_exception")
-        } else {
-            documents.insert(operation.id.clone(), operation.seq);
-            (200, "")
-        };
-        statuses.insert(operation.seq, status);
-    }
-    if random.u8(0..6) == 0 {
-        return Outcome::Unknown(Doubt::Timeout, "applied, but the answer was lost".into());
-    }
-    answer(flight, |operation| {
-        statuses.get(&operation.seq).copied().unwrap_or((201, ""))
-    })
 }

@@ -118,8 +118,8 @@ async fn serve(
         while let Some(flight) = scheduler.launch(now) {
             flights.spawn(fly(Arc::clone(&client), flight));
         }
-        exchange.publish(&mut scheduler);
         outages.note(scheduler.unavailable(), now);
+        exchange.publish(&mut scheduler);
         let next_launch = scheduler.next_launch(now);
         let wake_at = tokio::time::Instant::from_std(next_launch.unwrap_or(now));
         tokio::select! {

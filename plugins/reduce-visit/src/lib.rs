@@ -9,6 +9,7 @@
 //! Key and headers are kept. What is no visit is refused with the name of the field ([`BadVisit`]).
 
 mod rfc3339;
+mod scan;
 mod visit;
 
 #[cfg(test)]

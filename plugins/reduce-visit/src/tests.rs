@@ -173,7 +173,10 @@ fn harness(config: serde_json::Value) -> TransformHarness {
 fn a_visit_is_reduced_and_keeps_key_and_headers() {
     let mut transform = harness(serde_json::json!({}));
     transform.set_clock_ms(1_732_280_000_123);
-    let row = include_str!("../tests/visit.json").trim_end();
+    let row = concat!(
+        r#"{"visit_id": "47348139735141694336_0", "event_time": "2024-06-01T00:00:00+00:00", "page": "index", "#,
+        r#""keep_private": false, "context": {"referral": "Medium", "user": {"ip": "184.170.37.22"}}}"#,
+    );
     let input = TestRecord::value(row)
         .with_key("k")
         .with_header("h", "v")
@@ -255,4 +258,16 @@ fn configurations_are_checked() {
     );
     assert!(check(serde_json::json!({"processing_delay": "soon"})).is_err());
     assert!(check(serde_json::json!({"delay": "1s"})).is_err());
+}
+
+#[test]
+fn the_schema_describes_each_setting_and_its_default() {
+    let schema = schemars::schema_for!(ReduceVisitConfig);
+    let delay = &schema.as_value()["properties"]["processing_delay"];
+    assert_eq!(delay["default"], "0s");
+    assert!(
+        delay["description"]
+            .as_str()
+            .is_some_and(|text| text.contains("once for each record"))
+    );
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::rfc3339;
+use crate::{rfc3339, scan};
 
 /// First and last second of the years 1 to 9999. Epoch milliseconds of today lie far outside, so that nobody's
 /// milliseconds pass as seconds.
@@ -107,7 +107,9 @@ impl BadVisit {
 pub fn parse(value: &[u8]) -> Result<Visit<'_>, BadVisit> {
     // Over the whole value: serde_json leaves the strings that it skips unchecked.
     let text = simdutf8::basic::from_utf8(value).map_err(|_| not_utf8(value))?;
-    Fields::read(text)?.visit()
+    scan::fields(text)
+        .map_or_else(|| Fields::deserialize(text), Ok)?
+        .visit()
 }
 
 /// With the position, which the quick check does not give.
@@ -121,13 +123,14 @@ fn not_utf8(value: &[u8]) -> BadVisit {
 
 /// JSON texts of the two fields' values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Fields<'a> {
-    visit_id: Option<&'a str>,
-    event_time: Option<&'a str>,
+pub(crate) struct Fields<'a> {
+    pub visit_id: Option<&'a str>,
+    pub event_time: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str) -> Result<Self, BadVisit> {
+    /// The whole text must be one JSON object.
+    pub fn deserialize(text: &'a str) -> Result<Self, BadVisit> {
         let mut json = serde_json::Deserializer::from_str(text);
         let fields = json
             .deserialize_map(FieldsVisitor)

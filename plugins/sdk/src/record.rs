@@ -68,7 +68,7 @@ impl<'b> Record<'b> {
 
     pub fn timestamp_type(&self) -> TimestampType {
         match self.0.timestamp_type {
-            timestamp_type::CREATE_TIME => TimestampType::CreateTime,
+            timestamp_type::CREATE_TIME | timestamp_type::SET_BY_PLUGIN => TimestampType::CreateTime,
             timestamp_type::LOG_APPEND_TIME => TimestampType::LogAppendTime,
             _ => TimestampType::None,
         }
@@ -114,7 +114,7 @@ impl<'b> Record<'b> {
     /// Unix milliseconds. A Kafka sink sends it as the producer's timestamp.
     pub fn with_timestamp_ms(mut self, timestamp_ms: i64) -> Self {
         self.0.timestamp_ms = timestamp_ms;
-        self.0.timestamp_type = timestamp_type::CREATE_TIME;
+        self.0.timestamp_type = timestamp_type::SET_BY_PLUGIN;
         self
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use abi_stable::std_types::RVec;
 
 use super::Arena;
-use crate::{Batch, Bytes, Failure, Header, Output, Record, SlotName, TimerRequest};
+use crate::{Batch, Bytes, Failure, Header, Output, Record, SEQ_DERIVED, SlotName, TimerRequest};
 
 /// Records together with everything they borrow from: the arena of the call that made them, the batch they were made
 /// from, or a client library's messages. Shared by `Rc` inside one task.
@@ -81,6 +81,19 @@ impl OwnedBatch {
 
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// Gives the derived records (`SEQ_DERIVED`) their numbers, rising from `first`.
+    pub fn number_derived(&mut self, first: u64) {
+        let derived = self.records.iter_mut().filter(|record| record.seq == SEQ_DERIVED);
+        for (record, seq) in derived.zip(first..) {
+            record.seq = seq;
+        }
+    }
+
+    /// Keeps the first `len` records.
+    pub fn truncate(&mut self, len: usize) {
+        self.records.truncate(len);
     }
 
     /// Gives the arena back for the next batch, when nothing else shares this one.

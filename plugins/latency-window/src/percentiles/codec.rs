@@ -9,7 +9,7 @@
 //!             then for each: mean (f64, little endian), weight - 1 (varint)
 //! ```
 //!
-//! Varints are LEB128. Distances and counts are stored less one, so that keys strictly ascend and counts are above zero
+//! Distances and counts are stored less one, so that keys strictly ascend and counts are above zero
 //! in whatever is read. A whole value takes 2 to 6 bytes, a fractional one on a grid of 2^-12 ms (what a double resolves
 //! near today's time) 4 to 9, a centroid about 10.
 
@@ -17,6 +17,7 @@ use tdigest::{Centroid, TDigest};
 
 use super::count_map::CountMap;
 use super::{CENTROIDS_MAX, DISTINCT_VALUES_MAX, Distribution, Sample};
+use crate::wire::{Reader, WireError, put_varint, unzigzag, zigzag};
 
 const FORMAT: u8 = 1;
 /// In place of a scale: keys are bits.
@@ -32,12 +33,8 @@ const EXACT_MAX: u64 = 1 << 53;
 pub enum DecodeError {
     #[error("format {0} is not known, only 1 is")]
     Format(u8),
-    #[error("the bytes end too early")]
-    Truncated,
-    #[error("{0} bytes follow the end")]
-    Trailing(usize),
-    #[error("a number takes more than 64 bits")]
-    VarintTooLong,
+    #[error(transparent)]
+    Wire(#[from] WireError),
     #[error("{0} counted values are more than the limit")]
     TooManyValues(u64),
     #[error("{0} centroids are more than the limit")]
@@ -77,17 +74,15 @@ impl Distribution {
 
     /// Reads exactly what `encode` wrote; anything else is an error.
     pub fn decode(bytes: &[u8]) -> Result<Distribution, DecodeError> {
-        let mut reader = Reader { bytes };
+        let mut reader = Reader::new(bytes);
         match reader.byte()? {
             FORMAT => {}
             format => return Err(DecodeError::Format(format)),
         }
         let counts = decode_counts(&mut reader)?;
         let digest = decode_digest(&mut reader, counts.total())?;
-        match reader.bytes.len() {
-            0 => Ok(Distribution { counts, digest }),
-            rest => Err(DecodeError::Trailing(rest)),
-        }
+        reader.end()?;
+        Ok(Distribution { counts, digest })
     }
 }
 
@@ -161,7 +156,14 @@ fn decode_digest(reader: &mut Reader<'_>, counted: u64) -> Result<Option<TDigest
         total += weight;
         centroids.push(Centroid::new(mean, weight as f64));
     }
-    Ok(Some(TDigest::new(centroids, 0.0, total as f64, Some(max), Some(min), CENTROIDS_MAX)))
+    Ok(Some(TDigest::new(
+        centroids,
+        0.0,
+        total as f64,
+        Some(max),
+        Some(min),
+        CENTROIDS_MAX,
+    )))
 }
 
 /// The smallest scale that makes all values integers a double holds exactly.
@@ -177,7 +179,9 @@ fn scale_of(counted: &[(Sample, u64)]) -> u8 {
     }
     // Values are sorted: the largest magnitude is at an end.
     let ends = [counted.first(), counted.last()].into_iter().flatten();
-    let fits = ends.map(|(sample, _)| scaled(*sample, scale).abs()).all(|magnitude| magnitude <= EXACT_MAX as f64);
+    let fits = ends
+        .map(|(sample, _)| scaled(*sample, scale).abs())
+        .all(|magnitude| magnitude <= EXACT_MAX as f64);
     if fits { scale } else { SCALE_BITS }
 }
 
@@ -215,54 +219,4 @@ fn ascend(previous: i64, distance_less_one: u64) -> Option<i64> {
     let distance = distance_less_one.checked_add(1)?;
     let room = i64::MAX.wrapping_sub(previous) as u64;
     (distance <= room).then(|| previous.wrapping_add(distance as i64))
-}
-
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl Reader<'_> {
-    fn byte(&mut self) -> Result<u8, DecodeError> {
-        let (first, rest) = self.bytes.split_first().ok_or(DecodeError::Truncated)?;
-        self.bytes = rest;
-        Ok(*first)
-    }
-
-    fn double(&mut self) -> Result<f64, DecodeError> {
-        let (first, rest) = self.bytes.split_first_chunk::<8>().ok_or(DecodeError::Truncated)?;
-        self.bytes = rest;
-        Ok(f64::from_le_bytes(*first))
-    }
-
-    fn varint(&mut self) -> Result<u64, DecodeError> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7F);
-            if bits << shift >> shift != bits {
-                return Err(DecodeError::VarintTooLong);
-            }
-            number |= bits << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(DecodeError::VarintTooLong)
-    }
 }

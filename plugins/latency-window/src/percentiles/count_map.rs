@@ -112,7 +112,10 @@ impl FromIterator<(Sample, u64)> for CountMap {
     }
 }
 
-const _: () = assert!(DISTINCT_VALUES_MAX.is_power_of_two(), "a full map is exactly half full");
+const _: () = assert!(
+    DISTINCT_VALUES_MAX.is_power_of_two(),
+    "a full map is exactly half full"
+);
 
 /// Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4) of the bits folded in half: small whole numbers
 /// differ only in the upper bits of a double.

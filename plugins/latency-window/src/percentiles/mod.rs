@@ -9,6 +9,8 @@ mod count_map;
 mod quantile;
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
 mod tests;
 
 pub use codec::DecodeError;
@@ -96,10 +98,16 @@ impl Distribution {
         }
         let counted = add_up(counted);
         if digests.is_empty() && counted.len() <= DISTINCT_VALUES_MAX {
-            return Distribution { counts: counted.into_iter().collect(), digest: None };
+            return Distribution {
+                counts: counted.into_iter().collect(),
+                digest: None,
+            };
         }
         // One fold of everything: a chain of merges of two errs up to 12 times more.
-        Distribution { counts: CountMap::default(), digest: fold(&counted, &digests) }
+        Distribution {
+            counts: CountMap::default(),
+            digest: fold(&counted, &digests),
+        }
     }
 
     /// Percentiles (0 to 100) by numpy's linear interpolation; `None` without a sample.
@@ -114,7 +122,9 @@ impl Distribution {
 
     fn digest_count(&self) -> u64 {
         // Whole and below 2^53: weights are counts.
-        self.digest.as_ref().map_or(0, |digest| digest.count() as u64)
+        self.digest
+            .as_ref()
+            .map_or(0, |digest| digest.count() as u64)
     }
 
     fn fold_if_full(&mut self) {
@@ -123,7 +133,10 @@ impl Distribution {
             _ => DISTINCT_VALUES_MAX,
         };
         if self.counts.len() > limit {
-            self.digest = fold(&self.counts.sorted(), &self.digest.iter().collect::<Vec<_>>());
+            self.digest = fold(
+                &self.counts.sorted(),
+                &self.digest.iter().collect::<Vec<_>>(),
+            );
             self.counts.clear();
         }
     }
@@ -160,10 +173,25 @@ fn fold(counted: &[(Sample, u64)], digests: &[&TDigest]) -> Option<TDigest> {
     centroids.extend(digests.iter().flat_map(|digest| digest.centroids()));
 
     let bounds = || {
-        let ends = [counted.first(), counted.last()].into_iter().flatten().map(|(sample, _)| sample.0);
-        ends.chain(digests.iter().flat_map(|digest| [digest.min(), digest.max()]).flatten())
+        let ends = [counted.first(), counted.last()]
+            .into_iter()
+            .flatten()
+            .map(|(sample, _)| sample.0);
+        ends.chain(
+            digests
+                .iter()
+                .flat_map(|digest| [digest.min(), digest.max()])
+                .flatten(),
+        )
     };
     let min = bounds().reduce(f64::min)?;
     let max = bounds().reduce(f64::max)?;
-    Some(TDigest::new(centroids, 0.0, total, Some(max), Some(min), CENTROIDS_MAX))
+    Some(TDigest::new(
+        centroids,
+        0.0,
+        total,
+        Some(max),
+        Some(min),
+        CENTROIDS_MAX,
+    ))
 }

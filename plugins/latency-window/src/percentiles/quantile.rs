@@ -20,8 +20,16 @@ pub(super) fn exact(counted: &[(Sample, u64)], percentiles: &[f64]) -> Option<Su
         let index = ends.partition_point(|end| *end <= rank);
         counted.get(index).map_or(max, |(sample, _)| sample.value())
     };
-    let percentiles = percentiles.iter().map(|percentile| linear(sample_at, count, *percentile)).collect();
-    Some(Summary { percentiles, count, min, max })
+    let percentiles = percentiles
+        .iter()
+        .map(|percentile| linear(sample_at, count, *percentile))
+        .collect();
+    Some(Summary {
+        percentiles,
+        count,
+        min,
+        max,
+    })
 }
 
 /// numpy's method `linear` (`_quantile` and `_lerp` in numpy/lib/_function_base_impl.py of numpy 2.4), operation by
@@ -37,7 +45,11 @@ fn linear(sample_at: impl Fn(u64) -> f64, count: u64, percentile: f64) -> f64 {
     let a = sample_at(below as u64);
     let b = sample_at(below as u64 + 1);
     let d = b - a;
-    if t < 0.5 { a + d * t } else { b - d * (1.0 - t) }
+    if t < 0.5 {
+        a + d * t
+    } else {
+        b - d * (1.0 - t)
+    }
 }
 
 /// A known value at a rank position (0 to count - 1).
@@ -61,34 +73,60 @@ pub(super) fn estimated(digest: &TDigest, percentiles: &[f64]) -> Option<Summary
         .map(|percentile| {
             let position = last * (percentile / 100.0);
             let next = points.partition_point(|point| point.position <= position);
-            match (next.checked_sub(1).and_then(|index| points.get(index)), points.get(next)) {
+            match (
+                next.checked_sub(1).and_then(|index| points.get(index)),
+                points.get(next),
+            ) {
                 (Some(below), Some(above)) => between(*below, *above, position),
                 (None, _) => min,
                 (_, None) => max,
             }
         })
         .collect();
-    Some(Summary { percentiles, count: digest.count() as u64, min, max })
+    Some(Summary {
+        percentiles,
+        count: digest.count() as u64,
+        min,
+        max,
+    })
 }
 
 /// Positions rise; values do too.
 fn points(digest: &TDigest, min: f64, max: f64, last: f64) -> Vec<Point> {
-    let mut points = vec![Point { position: 0.0, value: min }];
+    let mut points = vec![Point {
+        position: 0.0,
+        value: min,
+    }];
     let mut first_rank = 0.0;
     for run in digest.centroids().chunk_by(|a, b| a.mean() == b.mean()) {
         let weight: f64 = run.iter().map(|centroid| centroid.weight()).sum();
         let last_rank = first_rank + weight - 1.0;
         // Rounding in the digest may carry a mean past the extremes by a bit.
-        let value = run.first().map_or(min, |centroid| centroid.mean()).clamp(min, max);
+        let value = run
+            .first()
+            .map_or(min, |centroid| centroid.mean())
+            .clamp(min, max);
         if run.len() > 1 {
-            points.push(Point { position: first_rank, value });
-            points.push(Point { position: last_rank, value });
+            points.push(Point {
+                position: first_rank,
+                value,
+            });
+            points.push(Point {
+                position: last_rank,
+                value,
+            });
         } else {
-            points.push(Point { position: (first_rank + last_rank) / 2.0, value });
+            points.push(Point {
+                position: (first_rank + last_rank) / 2.0,
+                value,
+            });
         }
         first_rank += weight;
     }
-    points.push(Point { position: last, value: max });
+    points.push(Point {
+        position: last,
+        value: max,
+    });
     points
 }
 

@@ -1,6 +1,5 @@
 //! The bars that this module holds; the program `examples/percentiles.rs` prints the ones about time.
 
-use super::codec::DecodeError;
 use super::*;
 
 #[derive(serde::Deserialize)]
@@ -12,17 +11,17 @@ struct GoldenCase {
     answers: Vec<String>,
 }
 
-const ASKED: [f64; 4] = [50.0, 75.0, 90.0, 99.0];
+pub(super) const ASKED: [f64; 4] = [50.0, 75.0, 90.0, 99.0];
 
 fn number(text: &serde_json::value::RawValue) -> f64 {
     text.get().parse().expect("a number")
 }
 
-fn sample(value: f64) -> Sample {
+pub(super) fn sample(value: f64) -> Sample {
     Sample::new(value).expect("finite")
 }
 
-fn distribution(values: impl IntoIterator<Item = f64>) -> Distribution {
+pub(super) fn distribution(values: impl IntoIterator<Item = f64>) -> Distribution {
     let mut distribution = Distribution::default();
     for value in values {
         distribution.add(sample(value));
@@ -30,13 +29,13 @@ fn distribution(values: impl IntoIterator<Item = f64>) -> Distribution {
     distribution
 }
 
-fn encoded(distribution: &Distribution) -> Vec<u8> {
+pub(super) fn encoded(distribution: &Distribution) -> Vec<u8> {
     let mut bytes = Vec::new();
     distribution.encode(&mut bytes);
     bytes
 }
 
-fn restored(distribution: &Distribution) -> Distribution {
+pub(super) fn restored(distribution: &Distribution) -> Distribution {
     let bytes = encoded(distribution);
     let restored = Distribution::decode(&bytes).expect("own bytes");
     assert_eq!(encoded(&restored), bytes);
@@ -44,10 +43,14 @@ fn restored(distribution: &Distribution) -> Distribution {
 }
 
 fn bits(summary: &Summary) -> Vec<u64> {
-    summary.percentiles.iter().map(|value| value.to_bits()).collect()
+    summary
+        .percentiles
+        .iter()
+        .map(|value| value.to_bits())
+        .collect()
 }
 
-fn seeded(seed: u64) -> fastrand::Rng {
+pub(super) fn seeded(seed: u64) -> fastrand::Rng {
     println!("seed {seed}");
     fastrand::Rng::with_seed(seed)
 }
@@ -57,15 +60,23 @@ fn seeded(seed: u64) -> fastrand::Rng {
 fn exact_answers_have_numpys_bits() {
     let mut rng = seeded(1);
     let golden = include_str!("../../tests/golden/percentiles.jsonl");
-    let cases: Vec<GoldenCase> =
-        golden.lines().map(|line| serde_json::from_str(line).expect("a golden case")).collect();
+    let cases: Vec<GoldenCase> = golden
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a golden case"))
+        .collect();
     assert!(cases.len() >= 1_000);
     for case in &cases {
         let asked: Vec<f64> = case.percentiles.iter().map(|text| number(text)).collect();
-        let answers: Vec<u64> =
-            case.answers.iter().map(|hex| u64::from_str_radix(hex, 16).expect("hexadecimal")).collect();
-        let mut values: Vec<f64> =
-            case.values.iter().flat_map(|(value, times)| std::iter::repeat_n(number(value), *times as usize)).collect();
+        let answers: Vec<u64> = case
+            .answers
+            .iter()
+            .map(|hex| u64::from_str_radix(hex, 16).expect("hexadecimal"))
+            .collect();
+        let mut values: Vec<f64> = case
+            .values
+            .iter()
+            .flat_map(|(value, times)| std::iter::repeat_n(number(value), *times as usize))
+            .collect();
         rng.shuffle(&mut values);
 
         for partitions in [1, 2, 64] {
@@ -78,15 +89,37 @@ fn exact_answers_have_numpys_bits() {
                 }
             }
             rng.shuffle(&mut parts);
-            let summary = Distribution::merged(&parts).summary(&asked).expect("not empty");
-            assert_eq!(bits(&summary), answers, "{} in {partitions} partitions", case.name);
+            let summary = Distribution::merged(&parts)
+                .summary(&asked)
+                .expect("not empty");
+            assert_eq!(
+                bits(&summary),
+                answers,
+                "{} in {partitions} partitions",
+                case.name
+            );
             assert_eq!(summary.count, values.len() as u64, "{}", case.name);
-            assert_eq!(summary.min, values.iter().copied().fold(f64::INFINITY, f64::min), "{}", case.name);
-            assert_eq!(summary.max, values.iter().copied().fold(f64::NEG_INFINITY, f64::max), "{}", case.name);
+            assert_eq!(
+                summary.min,
+                values.iter().copied().fold(f64::INFINITY, f64::min),
+                "{}",
+                case.name
+            );
+            assert_eq!(
+                summary.max,
+                values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                "{}",
+                case.name
+            );
         }
         let single = distribution(values.iter().copied());
         assert!(single.is_exact());
-        assert_eq!(bits(&single.summary(&asked).expect("not empty")), answers, "{} unmerged", case.name);
+        assert_eq!(
+            bits(&single.summary(&asked).expect("not empty")),
+            answers,
+            "{} unmerged",
+            case.name
+        );
     }
 }
 
@@ -109,21 +142,55 @@ type Draw = Box<dyn FnMut(&mut fastrand::Rng, f64) -> f64>;
 fn shapes() -> Vec<(String, Draw)> {
     let mut shapes: Vec<(String, Draw)> = Vec::new();
     let mut shape = |name: &str, draw: Draw| shapes.push((name.to_owned(), draw));
-    shape("lognormal ms, sigma 1", Box::new(|r, _| lognormal(r, 4.0, 1.0).floor()));
-    shape("lognormal ms, sigma 2", Box::new(|r, _| lognormal(r, 5.0, 2.0).floor()));
-    shape("lognormal, fractional", Box::new(|r, _| lognormal(r, 4.0, 1.0)));
+    shape(
+        "lognormal ms, sigma 1",
+        Box::new(|r, _| lognormal(r, 4.0, 1.0).floor()),
+    );
+    shape(
+        "lognormal ms, sigma 2",
+        Box::new(|r, _| lognormal(r, 5.0, 2.0).floor()),
+    );
+    shape(
+        "lognormal, fractional",
+        Box::new(|r, _| lognormal(r, 4.0, 1.0)),
+    );
     shape("pareto ms", Box::new(|r, _| pareto(r, 10.0, 1.1).floor()));
-    shape("pareto ms, scaled", Box::new(|r, _| pareto(r, 100_000.0, 1.5).floor()));
-    shape("replay of an hour", Box::new(|r, at| 3_600_000.0 * (1.0 - at) + r.f64().floor()));
-    shape("replay of an hour, upwards", Box::new(|_, at| (3_600_000.0 * at).floor()));
-    shape("replay of an hour, shuffled", Box::new(|r, _| (3_600_000.0 * r.f64()).floor()));
-    shape("clock skew", Box::new(|r, _| (50_000.0 * normal(r)).floor()));
-    shape("bimodal, wide", Box::new(|r, _| if r.bool() { 10.0 } else { 10_000.0 } + (500.0 * normal(r)).floor()));
-    shape("bimodal, microseconds", Box::new(|r, _| if r.bool() { 10.0 } else { 10_000.0 } + r.f64()));
+    shape(
+        "pareto ms, scaled",
+        Box::new(|r, _| pareto(r, 100_000.0, 1.5).floor()),
+    );
+    shape(
+        "replay of an hour",
+        Box::new(|r, at| 3_600_000.0 * (1.0 - at) + r.f64().floor()),
+    );
+    shape(
+        "replay of an hour, upwards",
+        Box::new(|_, at| (3_600_000.0 * at).floor()),
+    );
+    shape(
+        "replay of an hour, shuffled",
+        Box::new(|r, _| (3_600_000.0 * r.f64()).floor()),
+    );
+    shape(
+        "clock skew",
+        Box::new(|r, _| (50_000.0 * normal(r)).floor()),
+    );
+    shape(
+        "bimodal, wide",
+        Box::new(|r, _| if r.bool() { 10.0 } else { 10_000.0 } + (500.0 * normal(r)).floor()),
+    );
+    shape(
+        "bimodal, microseconds",
+        Box::new(|r, _| if r.bool() { 10.0 } else { 10_000.0 } + r.f64()),
+    );
     shape("uniform, fractional", Box::new(|r, _| r.f64() * 1_000.0));
     for share in [0.5, 0.6, 0.75, 0.9, 0.93, 0.95, 0.99, 0.995] {
         let plateau = move |r: &mut fastrand::Rng, _| {
-            if r.f64() < share { 10.0 } else { 11.0 + (60_000.0 * r.f64()).floor() }
+            if r.f64() < share {
+                10.0
+            } else {
+                11.0 + (60_000.0 * r.f64()).floor()
+            }
         };
         shape(&format!("plateau {share} and ramp"), Box::new(plateau));
     }
@@ -142,9 +209,16 @@ fn rank_error(sorted: &[f64], percentile: f64, answer: f64, allowance: f64) -> f
 
 /// Bar 2 for one state.
 fn assert_rank_errors(name: &str, sorted: &[f64], summary: &Summary) {
-    for ((percentile, answer), limit) in ASKED.iter().zip(&summary.percentiles).zip([0.003, 0.002, 0.0015, 0.0005]) {
+    for ((percentile, answer), limit) in ASKED
+        .iter()
+        .zip(&summary.percentiles)
+        .zip([0.003, 0.002, 0.0015, 0.0005])
+    {
         let error = rank_error(sorted, *percentile, *answer, 0.5);
-        assert!(error <= limit, "{name}: p{percentile} = {answer} is off by {error} in rank");
+        assert!(
+            error <= limit,
+            "{name}: p{percentile} = {answer} is off by {error} in rank"
+        );
     }
 }
 
@@ -153,49 +227,69 @@ fn assert_rank_errors(name: &str, sorted: &[f64], summary: &Summary) {
 fn estimates_are_near_in_rank_alone_and_merged() {
     let count = 100_000;
     let mut estimated = 0;
-    for seed in 1..=2 {
-        let mut rng = seeded(seed);
-        for (name, mut draw) in shapes() {
-            let values: Vec<f64> = (0..count).map(|index| draw(&mut rng, index as f64 / count as f64)).collect();
-            let mut single = distribution(values.iter().copied());
-            let mut parts = vec![Distribution::default(); 64];
-            for (index, value) in values.iter().enumerate() {
-                parts[index % 64].add(sample(*value));
-            }
-            let mut sorted = values;
-            sorted.sort_by(f64::total_cmp);
-
-            let before = encoded(&single);
-            assert_rank_errors(&name, &sorted, &single.summary(&ASKED).expect("not empty"));
-            assert_eq!(encoded(&single), before, "{name}: a query changed the state");
-            assert!(before.len() <= 16 * 1024, "{name}: {} bytes", before.len());
-
-            let merged = Distribution::merged(&parts);
-            assert_eq!(merged.count(), count as u64);
-            assert_rank_errors(&format!("{name}, merged"), &sorted, &merged.summary(&ASKED).expect("not empty"));
-            rng.shuffle(&mut parts);
-            assert_eq!(encoded(&Distribution::merged(&parts)), encoded(&merged), "{name}: the order of parts matters");
-
-            // A restored state goes on as the original does.
-            let mut copy = restored(&single);
-            for _ in 0..5_000 {
-                let next = sample(draw(&mut rng, 1.0));
-                single.add(next);
-                copy.add(next);
-            }
-            assert_eq!(encoded(&copy), encoded(&single), "{name}: went on differently after a restore");
-            estimated += u32::from(!single.is_exact());
+    let mut rng = seeded(1);
+    for (name, mut draw) in shapes() {
+        let values: Vec<f64> = (0..count)
+            .map(|index| draw(&mut rng, index as f64 / count as f64))
+            .collect();
+        let mut single = distribution(values.iter().copied());
+        let mut parts = vec![Distribution::default(); 64];
+        for (index, value) in values.iter().enumerate() {
+            parts[index % 64].add(sample(*value));
         }
+        let mut sorted = values;
+        sorted.sort_by(f64::total_cmp);
+
+        let before = encoded(&single);
+        assert_rank_errors(&name, &sorted, &single.summary(&ASKED).expect("not empty"));
+        assert_eq!(
+            encoded(&single),
+            before,
+            "{name}: a query changed the state"
+        );
+        assert!(before.len() <= 16 * 1024, "{name}: {} bytes", before.len());
+
+        let merged = Distribution::merged(&parts);
+        assert_eq!(merged.count(), count as u64);
+        assert_rank_errors(
+            &format!("{name}, merged"),
+            &sorted,
+            &merged.summary(&ASKED).expect("not empty"),
+        );
+        rng.shuffle(&mut parts);
+        assert_eq!(
+            encoded(&Distribution::merged(&parts)),
+            encoded(&merged),
+            "{name}: the order of parts matters"
+        );
+
+        // A restored state goes on as the original does.
+        let mut copy = restored(&single);
+        for _ in 0..5_000 {
+            let next = sample(draw(&mut rng, 1.0));
+            single.add(next);
+            copy.add(next);
+        }
+        assert_eq!(
+            encoded(&copy),
+            encoded(&single),
+            "{name}: went on differently after a restore"
+        );
+        estimated += u32::from(!single.is_exact());
     }
-    assert!(estimated >= 30, "only {estimated} states were estimated");
+    assert!(estimated >= 15, "only {estimated} states were estimated");
 }
 
 /// Bar 3: the guard against the reader of `tdigest` 1.0.1.
 #[test]
 fn a_plateau_beside_a_gap_stays_flat() {
-    for (share, percentiles) in
-        [(0.991, &[99.0][..]), (0.992, &[99.0]), (0.993, &[99.0]), (0.995, &[99.0]), (0.93, &[75.0, 90.0])]
-    {
+    for (share, percentiles) in [
+        (0.991, &[99.0][..]),
+        (0.992, &[99.0]),
+        (0.993, &[99.0]),
+        (0.995, &[99.0]),
+        (0.93, &[75.0, 90.0]),
+    ] {
         let count = 100_000;
         let ramp = (count as f64 * (1.0 - share)).round() as usize;
         let spread = 50_000.0 / ramp as f64;
@@ -221,54 +315,19 @@ fn percentiles_never_decrease() {
         let shapes = &mut shapes();
         let (name, draw) = &mut shapes[round % 20];
         let count = rng.usize(1..20_000);
-        let state = distribution((0..count).map(|index| draw(&mut rng, index as f64 / count as f64)));
+        let state =
+            distribution((0..count).map(|index| draw(&mut rng, index as f64 / count as f64)));
         let asked: Vec<f64> = (0..=200).map(|half| f64::from(half) / 2.0).collect();
         let summary = state.summary(&asked).expect("not empty");
         assert!(summary.percentiles.is_sorted(), "{name} with {count}");
-        assert!(summary.percentiles.iter().all(|value| (summary.min..=summary.max).contains(value)), "{name}");
+        assert!(
+            summary
+                .percentiles
+                .iter()
+                .all(|value| (summary.min..=summary.max).contains(value)),
+            "{name}"
+        );
     }
-}
-
-/// Bar 6, the exact half.
-#[test]
-fn snapshots_are_small() {
-    let mut rng = seeded(6);
-    let bimodal = distribution(
-        (0..100_000).map(|_| if rng.bool() { 10.0 } else { 10_000.0 } + f64::from(rng.u32(0..77))),
-    );
-    assert!(encoded(&bimodal).len() <= 1_024, "{}", encoded(&bimodal).len());
-    for span in [2_048, 10_000, 1_000_000, 1_000_000_000] {
-        let mut full = Distribution::default();
-        while full.counts.len() < DISTINCT_VALUES_MAX {
-            full.add(sample(f64::from(rng.i32(0..span) - span / 2)));
-        }
-        assert!(full.is_exact());
-        assert!(encoded(&full).len() <= DISTINCT_VALUES_MAX * 6 + 64, "{}", encoded(&full).len());
-    }
-    // Fractions at the resolution of today's clock, over ten minutes.
-    let mut full = Distribution::default();
-    while full.counts.len() < DISTINCT_VALUES_MAX {
-        full.add(sample(1_732_280_600_000.0 - (1_732_280_000_000.0 + 600_000.0 * rng.f64())));
-    }
-    assert!(full.is_exact());
-    assert!(encoded(&full).len() <= 16 * 1024, "{}", encoded(&full).len());
-}
-
-#[test]
-fn values_of_every_kind_come_back() {
-    let odd = [
-        0.0, 5e-324, -5e-324, f64::MIN_POSITIVE, 0.1, -0.1, 1e300, f64::MAX, f64::MIN, 9_007_199_254_740_993.0,
-        1_732_280_000_123.456, 0.5, -0.25, 1_048_576.000_000_1, 253_402_300_799_999.0, -253_402_300_799_999.0,
-    ];
-    for first in odd {
-        for second in odd {
-            let state = distribution([first, second, first]);
-            assert_eq!(restored(&state).counts.sorted(), state.counts.sorted());
-        }
-    }
-    assert_eq!(distribution([0.0, -0.0]).counts.len(), 1, "there is one zero");
-    let minus_zero = [1, 255, 1, 1, 0, 0];
-    assert_eq!(Distribution::decode(&minus_zero).err(), Some(DecodeError::Value));
 }
 
 #[test]
@@ -280,80 +339,17 @@ fn what_is_no_number_or_nothing_has_no_answer() {
     assert_eq!(Distribution::merged([]).summary(&ASKED), None);
     assert_eq!(Distribution::merged([&Distribution::default()]).count(), 0);
     assert_eq!(restored(&Distribution::default()).count(), 0);
-    let extremes = distribution((0..5_000).map(|index| if index % 2 == 0 { f64::MAX } else { f64::MIN } / f64::from(index + 1)));
+    let extremes = distribution(
+        (0..5_000)
+            .map(|index| if index % 2 == 0 { f64::MAX } else { f64::MIN } / f64::from(index + 1)),
+    );
     assert!(!extremes.is_exact());
-    assert!(extremes.summary(&ASKED).expect("not empty").percentiles.iter().all(|value| value.is_finite()));
-}
-
-/// Bar 9: a million wrong byte strings; whatever is accepted answers, and comes back as it is.
-#[test]
-fn no_bytes_make_decode_panic() {
-    let mut rng = seeded(9);
-    let mut seeds: Vec<Vec<u8>> = [0, 1, 2, 5, 40]
-        .map(|count| encoded(&distribution((0..count).map(|_| f64::from(rng.i32(-50..500))))))
-        .to_vec();
-    seeds.push(encoded(&distribution((0..20).map(|_| rng.f64() * 1e9))));
-    // A digest with few centroids, so that most changes hit something.
-    let mut digest = distribution((0..3).map(f64::from));
-    digest.digest = fold(&[(sample(1.0), 9), (sample(2.5), 1), (sample(4.0), 70_000)], &[]);
-    digest.digest = digest.digest.map(|d| {
-        TDigest::new(d.centroids()[..6].to_vec(), 0.0, d.centroids()[..6].iter().map(|c| c.weight()).sum(), d.max(), d.min(), CENTROIDS_MAX)
-    });
-    seeds.push(encoded(&digest));
-    assert!(Distribution::decode(seeds.last().expect("just pushed")).is_ok());
-
-    let mut accepted = 0;
-    for round in 0..1_000_000_u32 {
-        let bytes = if round % 8 == 0 {
-            let mut bytes = vec![0; rng.usize(0..40)];
-            rng.fill(&mut bytes);
-            bytes
-        } else {
-            mutated(&seeds[rng.usize(..seeds.len())], &mut rng)
-        };
-        let Ok(state) = Distribution::decode(&bytes) else { continue };
-        accepted += 1;
-        if let Some(summary) = state.summary(&ASKED) {
-            assert!(summary.percentiles.iter().all(|value| !value.is_nan()), "{bytes:?}");
-        }
-        restored(&state);
-    }
-    assert!(accepted > 10_000, "only {accepted} were accepted: the mutations are too wild");
-}
-
-fn mutated(seed: &[u8], rng: &mut fastrand::Rng) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..rng.usize(1..4) {
-        let at = rng.usize(..=bytes.len());
-        match rng.u8(0..5) {
-            0 => bytes.truncate(at),
-            1 => bytes.insert(at, rng.u8(..)),
-            2 if at < bytes.len() => drop(bytes.remove(at)),
-            3 if at < bytes.len() => bytes[at] = [0, 1, 0x7F, 0x80, 0xFF][rng.usize(..5)],
-            _ if at < bytes.len() => bytes[at] ^= 1 << rng.u8(0..8),
-            _ => {}
-        }
-    }
-    bytes
-}
-
-#[test]
-fn decode_names_what_is_wrong() {
-    let cases: [(&[u8], DecodeError); 12] = [
-        (&[], DecodeError::Truncated),
-        (&[2, 0, 0, 0], DecodeError::Format(2)),
-        (&[1, 21, 0, 0], DecodeError::Value),
-        (&[1, 0, 0], DecodeError::Truncated),
-        (&[1, 0, 0, 0, 7], DecodeError::Trailing(1)),
-        (&[1, 0, 0x81, 0x10, 0], DecodeError::TooManyValues(2_049)),
-        (&[1, 0, 0, 0xF5, 0x03], DecodeError::TooManyCentroids(501)),
-        (&[1, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02], DecodeError::VarintTooLong),
-        (&[1, 0, 1, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], DecodeError::Count),
-        (&[1, 0, 1, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0], DecodeError::Count),
-        (&[1, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0, 0], DecodeError::Value),
-        (&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xF8, 0x7F, 0, 0, 0, 0, 0, 0, 0xF8, 0x7F, 0], DecodeError::Extremes),
-    ];
-    for (bytes, error) in cases {
-        assert_eq!(Distribution::decode(bytes).err(), Some(error), "{bytes:?}");
-    }
+    assert!(
+        extremes
+            .summary(&ASKED)
+            .expect("not empty")
+            .percentiles
+            .iter()
+            .all(|value| value.is_finite())
+    );
 }

@@ -1,0 +1,327 @@
+//! The Elasticsearch sink alone, against a real server with security on: the answers that the
+//! scripted store of its own tests imitates come from the original here.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use weir_dev::client::Index;
+use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
+use weir_elasticsearch::ElasticsearchSink;
+use weir_plugin_sdk::Flush;
+use weir_plugin_sdk::testing::{SinkHarness, TestRecord};
+
+const PASSWORD: &str = "a-test-password";
+/// A cold start of the server under a full build, and then some.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+struct Target {
+    server: ElasticsearchServer,
+    agent: ureq::Agent,
+}
+
+impl Target {
+    fn start() -> Result<Target> {
+        let password = Some(PASSWORD.to_owned());
+        let server = ElasticsearchServer::start(ElasticsearchOptions { password })?;
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(60)))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build()
+            .into();
+        Ok(Target { server, agent })
+    }
+
+    fn authorized_url(&self) -> String {
+        let url = self.server.url();
+        url.replace("http://", &format!("http://elastic:{PASSWORD}@"))
+    }
+
+    fn index(&self, name: &str) -> Index {
+        Index::at(&self.authorized_url(), name)
+    }
+
+    fn put(&self, path: &str, body: &Value) -> Result<()> {
+        let url = format!("{}/{path}", self.authorized_url());
+        let mut response = self.agent.put(&url).send_json(body)?;
+        let status = response.status();
+        let text = response.body_mut().read_to_string()?;
+        ensure!(status == 200, "PUT {path} was answered {status}: {text}");
+        Ok(())
+    }
+
+    fn post(&self, path: &str) -> Result<()> {
+        let url = format!("{}/{path}", self.authorized_url());
+        let status = self.agent.post(&url).send_empty()?.status();
+        ensure!(status == 200, "POST {path} was answered {status}");
+        Ok(())
+    }
+
+    fn sink(&self, index: &str, changes: Value) -> Result<Run> {
+        let mut config = json!({
+            "urls": [self.server.url()], "index": index, "username": "elastic", "password": PASSWORD,
+            "batch": { "age": "10ms" }, "request_timeout": "10s",
+        });
+        if let (Some(config), Value::Object(changes)) = (config.as_object_mut(), changes) {
+            config.extend(changes);
+        }
+        let sink = SinkHarness::new::<ElasticsearchSink>(config)
+            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        Ok(Run {
+            sink,
+            ended: BTreeMap::new(),
+        })
+    }
+}
+
+/// A sink and how its records ended, by `seq` from 1.
+struct Run {
+    sink: SinkHarness,
+    ended: BTreeMap<u64, String>,
+}
+
+impl Run {
+    fn write(&mut self, records: &[TestRecord]) -> Result<()> {
+        let (accepted, _) = self.sink.write(records).map_err(anyhow::Error::msg)?;
+        ensure!(accepted == records.len(), "only {accepted} were accepted");
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let started_at = Instant::now();
+        while self.flush()? == Flush::Pending {
+            ensure!(
+                started_at.elapsed() < DEADLINE,
+                "not settled: {:?}",
+                self.ended
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until the sink says that it waits, and that its reason names `what`.
+    fn wait_for_reason(&mut self, what: &str) -> Result<()> {
+        let started_at = Instant::now();
+        loop {
+            ensure!(self.flush()? == Flush::Pending, "settled: {:?}", self.ended);
+            let reason = self.sink.settlements().unavailable.as_ref().into_option();
+            if reason.is_some_and(|reason| reason.contains(what)) {
+                return Ok(());
+            }
+            if started_at.elapsed() > DEADLINE {
+                bail!("never waited for {what}");
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<Flush> {
+        let answer = self.sink.flush(200).map_err(anyhow::Error::msg)?;
+        let settlements = self.sink.settlements();
+        for end in settlements.settled.drain(..) {
+            let how = if end.verdict == 1 {
+                "stored"
+            } else {
+                "superseded"
+            };
+            ensure!(
+                self.ended.insert(end.seq, how.to_owned()).is_none(),
+                "settled twice"
+            );
+        }
+        for end in settlements.rejections.drain(..) {
+            let earlier = self.ended.insert(end.seq, end.code.to_string());
+            ensure!(earlier.is_none(), "settled twice");
+        }
+        Ok(answer)
+    }
+
+    fn how(&self) -> Vec<&str> {
+        self.ended.values().map(String::as_str).collect()
+    }
+}
+
+fn record(id: &str, version: i64, source: &Value) -> TestRecord {
+    TestRecord::value(source.to_string())
+        .with_key(id)
+        .offset(version)
+}
+
+fn numbered(count: i64) -> Vec<TestRecord> {
+    (0..count)
+        .map(|n| record(&format!("id{n}"), n, &json!({ "n": n })))
+        .collect()
+}
+
+/// One server for all: its start takes longer than all the rest.
+#[test]
+fn a_real_server_answers_as_the_scripted_one() -> Result<()> {
+    let mut target = Target::start()?;
+    versions_are_external(&target)?;
+    mapping_errors_reject_their_own_item(&target)?;
+    compressed_and_large_documents_arrive(&target)?;
+    wrong_passwords_pause(&target)?;
+    blocks_are_waited_for(&target)?;
+    missing_indices_are_waited_for(&target)?;
+    a_killed_server_loses_and_doubles_nothing(&mut target)
+}
+
+fn versions_are_external(target: &Target) -> Result<()> {
+    let mut run = target.sink("versions", json!({}))?;
+    let rows = [("a", 5), ("a", 4), ("a", 5), ("a", 6), ("b", 0)];
+    let records = rows.map(|(id, version)| record(id, version, &json!({ "version": version })));
+    run.write(&records)?;
+    run.settle()?;
+    ensure!(
+        run.how() == ["stored", "superseded", "superseded", "stored", "stored"],
+        "{:?}",
+        run.how()
+    );
+    let documents = target.index("versions").documents()?;
+    let versions: Vec<i64> = documents
+        .values()
+        .map(|document| document.version)
+        .collect();
+    ensure!(versions == [6, 0], "{versions:?}");
+
+    let mut unversioned =
+        target.sink("versions", json!({ "version": "none", "id": "field:/id" }))?;
+    unversioned
+        .write(&[1, 2].map(|n| TestRecord::value(json!({ "id": 7, "n": n }).to_string())))?;
+    unversioned.settle()?;
+    let documents = target.index("versions").documents()?;
+    let document = documents.get("7").context("document 7")?;
+    ensure!(document.source == json!({ "id": 7, "n": 2 }) && document.version == 2);
+    Ok(())
+}
+
+fn mapping_errors_reject_their_own_item(target: &Target) -> Result<()> {
+    let index = target.index("strict");
+    index.create(&json!({ "dynamic": "strict", "properties": { "n": { "type": "integer" } } }))?;
+    let mut run = target.sink("strict", json!({}))?;
+    let rows = [
+        json!({ "n": 1 }),
+        json!({ "n": "x" }),
+        json!({ "m": 1 }),
+        json!({ "n": 2 }),
+    ];
+    let records: Vec<TestRecord> = rows
+        .iter()
+        .zip(0..)
+        .map(|(row, n)| record(&format!("id{n}"), n, row))
+        .collect();
+    run.write(&records)?;
+    run.settle()?;
+    let mapping = "elasticsearch.mapping";
+    ensure!(
+        run.how() == ["stored", mapping, mapping, "stored"],
+        "{:?}",
+        run.how()
+    );
+    ensure!(index.documents()?.len() == 2);
+    Ok(())
+}
+
+fn compressed_and_large_documents_arrive(target: &Target) -> Result<()> {
+    // A mapping of its own choice would refuse a number above 2^63-1, and be right.
+    let index = target.index("large");
+    index.create(&json!({ "dynamic": false }))?;
+    let mut run = target.sink("large", json!({ "gzip": true }))?;
+    let text = "ä".repeat(1_000_000);
+    let odd = TestRecord::value("{\"n\":\n18446744073709551615,\r\n\"f\":12.0}")
+        .with_key("odd \" \u{1f40e}")
+        .offset(1);
+    run.write(&[record("large", 1, &json!({ "text": text })), odd])?;
+    run.settle()?;
+    ensure!(run.how() == ["stored"; 2], "{:?}", run.how());
+    let documents = index.documents()?;
+    let large = documents.get("large").context("the large document")?;
+    ensure!(
+        large.source.get("text").and_then(Value::as_str) == Some(&text),
+        "another text"
+    );
+    let odd = documents.get("odd \" \u{1f40e}").context("the odd id")?;
+    ensure!(
+        odd.source == json!({ "n": u64::MAX, "f": 12.0 }),
+        "{:?}",
+        odd.source
+    );
+    Ok(())
+}
+
+fn wrong_passwords_pause(target: &Target) -> Result<()> {
+    let mut run = target.sink("locked", json!({ "password": "wrong" }))?;
+    run.write(&numbered(3))?;
+    run.wait_for_reason("401")?;
+    ensure!(run.ended.is_empty() && target.index("locked").documents()?.is_empty());
+    Ok(())
+}
+
+fn blocks_are_waited_for(target: &Target) -> Result<()> {
+    target
+        .index("blocked")
+        .create(&json!({ "properties": {} }))?;
+    let block = |on: bool| target.put("blocked/_settings", &json!({ "index.blocks.write": on }));
+    let mut run = target.sink("blocked", json!({}))?;
+    block(true)?;
+    run.write(&numbered(3))?;
+    run.wait_for_reason("cluster_block_exception")?;
+    block(false)?;
+    run.settle()?;
+    target.post("blocked/_close")?;
+    run.write(&[record("later", 9, &json!({ "n": 9 }))])?;
+    run.wait_for_reason("index_closed_exception")?;
+    target.post("blocked/_open")?;
+    run.settle()?;
+    ensure!(run.how() == ["stored"; 4], "{:?}", run.how());
+    Ok(())
+}
+
+fn missing_indices_are_waited_for(target: &Target) -> Result<()> {
+    let auto = |on: Value| {
+        target.put(
+            "_cluster/settings",
+            &json!({ "persistent": { "action.auto_create_index": on } }),
+        )
+    };
+    auto(json!("false"))?;
+    let mut run = target.sink("missing", json!({}))?;
+    run.write(&numbered(3))?;
+    run.wait_for_reason("index_not_found_exception")?;
+    auto(Value::Null)?;
+    run.settle()?;
+    ensure!(target.index("missing").documents()?.len() == 3);
+    Ok(())
+}
+
+fn a_killed_server_loses_and_doubles_nothing(target: &mut Target) -> Result<()> {
+    let mut run = target.sink(
+        "killed",
+        json!({ "batch": { "records": 50, "age": "10ms" }, "max_in_flight": 8 }),
+    )?;
+    run.write(&numbered(400))?;
+    target.server.kill();
+    run.wait_for_reason("127.0.0.1")
+        .or_else(|error| match run.ended.len() {
+            // Everything was stored before the kill: the write below meets the server that is away.
+            400 => Ok(()),
+            _ => Err(error),
+        })?;
+    let more: Vec<TestRecord> = numbered(440).split_off(400);
+    let (accepted, _) = run.sink.write(&more).map_err(anyhow::Error::msg)?;
+    target.server.restart()?;
+    run.settle()?;
+    let documents = target.index("killed").documents()?;
+    ensure!(run.ended.len() == 400 + accepted && documents.len() == run.ended.len());
+    ensure!(
+        run.how()
+            .iter()
+            .all(|how| ["stored", "superseded"].contains(how))
+    );
+    let right = documents
+        .values()
+        .all(|document| document.source == json!({ "n": document.version }));
+    ensure!(right, "a document has another version's source");
+    Ok(())
+}

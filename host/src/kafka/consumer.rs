@@ -1,0 +1,310 @@
+//! A member of a consumer group whose rebalances wait for the task: the client only notes them, the task finishes
+//! and commits before it answers (I6).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::PartitionQueue;
+use super::client::{ClientError, client_config};
+
+/// Longest wait for the metadata of one topic; asked when an assignment comes, never per record.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Topic and partition.
+pub type Partition = (String, i32);
+
+/// What the group asks of its member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rebalance {
+    /// These are now this member's.
+    Assign(Vec<Partition>),
+    /// These are to be given up: finish and commit, then answer with [`GroupConsumer::unassign`].
+    Revoke(Vec<Partition>),
+    /// These are no longer this member's: drop them without a commit.
+    Lost(Vec<Partition>),
+}
+
+#[derive(Default)]
+struct Noted {
+    rebalances: VecDeque<Rebalance>,
+    commit_failure: Option<String>,
+    fatal: Option<String>,
+    /// Nobody is left to answer rebalances.
+    is_closing: bool,
+    /// The newest reason why no broker answers; cleared by whatever shows that one does.
+    unreachable: Option<String>,
+}
+
+#[derive(Clone, Default)]
+struct GroupContext(Arc<Mutex<Noted>>);
+
+impl GroupContext {
+    fn with<R>(&self, f: impl FnOnce(&mut Noted) -> R) -> R {
+        // Nothing panics while it holds the lock; a poisoned one would still be whole.
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements()
+        .iter()
+        .map(|element| (element.topic().to_owned(), element.partition()))
+        .collect()
+}
+
+fn list_of<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
+
+/// A line of librdkafka's own log.
+pub(super) fn log_client_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(event = "kafka_client_log", facility, "{message}");
+        }
+        // librdkafka logs each failed connection attempt as an error; the host says once that Kafka is away.
+        _ => tracing::debug!(event = "kafka_client_log", facility, "{message}"),
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(event = "kafka_client_error", client = "consumer", %error, reason);
+        self.with(|noted| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => noted.fatal = Some(reason.to_owned()),
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve) => {
+                noted.unreachable = Some(reason.to_owned());
+            }
+            _ => {}
+        });
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_client_line(level, facility, message);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    /// Notes the event and answers nothing: librdkafka waits for `assign` or `unassign`.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        if self.with(|noted| noted.is_closing) {
+            let answer = match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+                _ => consumer.unassign(),
+            };
+            if let Err(error) = answer {
+                tracing::debug!(event = "kafka_consumer_error", %error);
+            }
+            return;
+        }
+        let partitions = partitions(list);
+        let rebalance = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            _ if consumer.assignment_lost() => Rebalance::Lost(partitions),
+            _ => Rebalance::Revoke(partitions),
+        };
+        self.with(|noted| noted.rebalances.push_back(rebalance));
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            self.with(|noted| noted.commit_failure = Some(error.to_string()));
+        }
+    }
+}
+
+pub struct GroupConsumer {
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    context: GroupContext,
+}
+
+impl GroupConsumer {
+    /// Joins `group` for `topics`. `wake` is unparked when there is something to [`GroupConsumer::poll`].
+    ///
+    /// # Errors
+    /// A property or a topic name that librdkafka refuses.
+    pub fn join(
+        properties: &BTreeMap<String, String>,
+        group: &str,
+        instance: Option<&str>,
+        topics: &[String],
+        wake: Thread,
+    ) -> Result<Self, ClientError> {
+        let mut owned = vec![
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            // I2: a reset is the host's decision, and only where no position exists.
+            ("auto.offset.reset", "error"),
+        ];
+        if let Some(instance) = instance {
+            owned.push(("group.instance.id", instance));
+        }
+        let context = GroupContext::default();
+        let mut consumer: BaseConsumer<GroupContext> = client_config(properties, &owned)
+            .create_with_context(context.clone())
+            .map_err(|cause| ClientError::new("consumer", cause))?;
+        consumer.set_nonempty_callback(move || wake.unpark());
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer
+            .subscribe(&names)
+            .map_err(|cause| ClientError::new("subscription", cause))?;
+        Ok(GroupConsumer {
+            consumer: Arc::new(consumer),
+            context,
+        })
+    }
+
+    /// Serves what librdkafka has to tell, without waiting, and answers the next rebalance. Call it at least every few
+    /// seconds: it is what keeps the member in its group.
+    pub fn poll(&self) -> Option<Rebalance> {
+        // Records come through partition queues; what comes here are errors, which the context notes as well.
+        while let Some(answer) = self.consumer.poll(Duration::ZERO) {
+            match answer {
+                Ok(_) => self.context.with(|noted| noted.unreachable = None),
+                Err(error) => tracing::debug!(event = "kafka_consumer_error", %error),
+            }
+        }
+        self.context.with(|noted| noted.rebalances.pop_front())
+    }
+
+    /// Begins to read at the given offsets. Split the queues off first.
+    pub fn assign(&self, positions: &[(Partition, i64)]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in positions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
+            _ => self.consumer.assign(&list),
+        }
+    }
+
+    /// Answers a revocation or a loss.
+    pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.consumer.incremental_unassign(&list_of(partitions))
+            }
+            _ => self.consumer.unassign(),
+        }
+    }
+
+    pub fn queue(&self, (topic, partition): &Partition, wake: Thread) -> Option<PartitionQueue> {
+        PartitionQueue::split(&self.consumer, topic, *partition, wake)
+    }
+
+    pub fn pause(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.consumer.pause(&list_of(partitions))
+    }
+
+    pub fn resume(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.consumer.resume(&list_of(partitions))
+    }
+
+    /// Offsets the group has committed; `None` for a partition without one. Asks the coordinator.
+    pub fn committed(
+        &self,
+        partitions: &[Partition],
+        wait: Duration,
+    ) -> KafkaResult<BTreeMap<Partition, Option<i64>>> {
+        let answer = self.consumer.committed_offsets(list_of(partitions), wait)?;
+        let mut committed = BTreeMap::new();
+        for element in answer.elements() {
+            element.error()?;
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            committed.insert((element.topic().to_owned(), element.partition()), offset);
+        }
+        Ok(committed)
+    }
+
+    /// First and last stable offset of a partition. Asks the leader.
+    pub fn bounds(
+        &self,
+        (topic, partition): &Partition,
+        wait: Duration,
+    ) -> KafkaResult<(i64, i64)> {
+        self.consumer.fetch_watermarks(topic, *partition, wait)
+    }
+
+    /// Commits; with `wait`, returns when the coordinator has answered. Offsets are the next to read.
+    pub fn commit(&self, offsets: &[(Partition, i64)], wait: bool) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        self.consumer.commit(
+            &list,
+            if wait {
+                CommitMode::Sync
+            } else {
+                CommitMode::Async
+            },
+        )
+    }
+
+    /// Why the newest asynchronous commit failed.
+    pub fn take_commit_failure(&self) -> Option<String> {
+        self.context.with(|noted| noted.commit_failure.take())
+    }
+
+    /// Why this consumer can no longer be used.
+    pub fn fatal_error(&self) -> Option<String> {
+        self.context.with(|noted| noted.fatal.clone())
+    }
+
+    /// Why no broker answers, as far as is known.
+    pub fn unreachable(&self) -> Option<String> {
+        self.context.with(|noted| noted.unreachable.clone())
+    }
+
+    /// Something came from a broker.
+    pub fn note_reachable(&self) {
+        self.context.with(|noted| noted.unreachable = None);
+    }
+
+    /// Number of partitions of a topic; `None` while Kafka does not answer or has no such topic.
+    pub fn partition_count(&self, topic: &str) -> Option<i32> {
+        let metadata = self
+            .consumer
+            .client()
+            .fetch_metadata(Some(topic), METADATA_TIMEOUT)
+            .ok()?;
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic)?;
+        i32::try_from(found.partitions().len())
+            .ok()
+            .filter(|count| *count > 0)
+    }
+}
+
+impl Drop for GroupConsumer {
+    /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer.
+    fn drop(&mut self) {
+        self.context.with(|noted| noted.is_closing = true);
+    }
+}

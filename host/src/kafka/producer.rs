@@ -1,0 +1,254 @@
+//! One producer a task: Kafka sinks and dead letters go through it, and a flush settles them all.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
+use weir_plugin_api::{Record, timestamp_type};
+
+use super::client::{ClientError, client_config};
+use super::produce_batch::{Produced, ProducerTopic, flush};
+
+/// One wait inside [`Producer::flush`]: how long an error report may lie in the queue before it is served.
+const FLUSH_STEP: Duration = Duration::from_millis(50);
+
+/// A record that Kafka refused.
+#[derive(Debug, Clone)]
+pub struct DeliveryFailure {
+    pub topic: String,
+    /// The `seq` the record was produced with.
+    pub seq: u64,
+    pub code: RDKafkaErrorCode,
+}
+
+impl DeliveryFailure {
+    /// True when the record itself is at fault: no retry can help it.
+    pub fn is_records_fault(&self) -> bool {
+        matches!(
+            self.code,
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::MessageBatchTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidTimestamp
+                | RDKafkaErrorCode::InvalidRecord
+        )
+    }
+}
+
+#[derive(Default)]
+struct Reports {
+    failures: Vec<DeliveryFailure>,
+    fatal: Option<String>,
+}
+
+/// Receives delivery reports of failures alone (`delivery.report.only.error`): what a completed flush has not reported
+/// was delivered.
+#[derive(Clone, Default)]
+struct ReportContext(Arc<Mutex<Reports>>);
+
+impl ReportContext {
+    fn with<R>(&self, f: impl FnOnce(&mut Reports) -> R) -> R {
+        // Nothing panics while it holds the lock; a poisoned one would still be whole.
+        f(&mut self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for ReportContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => {
+                self.with(|reports| reports.fatal = Some(reason.to_owned()))
+            }
+            _ => tracing::debug!(event = "kafka_client_error", client = "producer", %error, reason),
+        }
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::consumer::log_client_line(level, facility, message);
+    }
+}
+
+impl ProducerContext for ReportContext {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, seq: usize) {
+        if let Err((error, message)) = result {
+            let code = error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::Unknown);
+            let failure = DeliveryFailure {
+                topic: message.topic().to_owned(),
+                seq: seq as u64,
+                code,
+            };
+            self.with(|reports| reports.failures.push(failure));
+        }
+    }
+}
+
+pub struct Producer {
+    /// Before `producer`: fields drop in order, and a topic must not outlive its client.
+    topics: BTreeMap<String, ProducerTopic>,
+    producer: BaseProducer<ReportContext>,
+    reports: ReportContext,
+}
+
+impl Producer {
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn new(properties: &BTreeMap<String, String>) -> Result<Self, ClientError> {
+        let reports = ReportContext::default();
+        let config = client_config(properties, &[("delivery.report.only.error", "true")]);
+        let producer = config
+            .create_with_context(reports.clone())
+            .map_err(|cause| ClientError::new("producer", cause))?;
+        Ok(Producer {
+            topics: BTreeMap::new(),
+            producer,
+            reports,
+        })
+    }
+
+    /// Hands records to the client, in order, and answers how many from the front it handled. A record it refuses counts
+    /// as handled and shows in [`Producer::take_failures`].
+    pub fn produce(&mut self, topic: &str, records: &[Record<'_>]) -> usize {
+        let mut handled = 0;
+        while handled < records.len() {
+            let rest = &records[handled..];
+            // The batch call carries neither headers nor timestamps; visits have neither, so this is the common path.
+            let plain = rest
+                .iter()
+                .position(|record| !is_plain(record))
+                .unwrap_or(rest.len());
+            let (step, full) = match plain {
+                0 => (usize::from(self.produce_one(topic, &rest[0], &[])), 1),
+                plain => (self.produce_plain(topic, &rest[..plain]), plain),
+            };
+            handled += step;
+            if step < full {
+                break;
+            }
+        }
+        handled
+    }
+
+    fn produce_plain(&mut self, topic: &str, records: &[Record<'_>]) -> usize {
+        if !self.topics.contains_key(topic)
+            && let Some(made) = ProducerTopic::new(&self.producer, topic)
+        {
+            self.topics.insert(topic.to_owned(), made);
+        }
+        let produced = match self.topics.get_mut(topic) {
+            Some(topic) => topic.produce(records),
+            None => Produced {
+                handled: records.len(),
+                refused: (0..records.len())
+                    .map(|index| (index, RDKafkaErrorCode::InvalidTopic))
+                    .collect(),
+            },
+        };
+        for (index, code) in &produced.refused {
+            self.report(topic, records[*index].seq, *code);
+        }
+        produced.handled
+    }
+
+    /// One record with its headers and `extra` ones; false when the client's queue is full.
+    pub fn produce_one(
+        &mut self,
+        topic: &str,
+        record: &Record<'_>,
+        extra: &[(&str, &str)],
+    ) -> bool {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + extra.len());
+        for header in record.headers.iter() {
+            headers = headers.insert(Header {
+                key: header.name.as_str(),
+                value: header.value.get(),
+            });
+        }
+        for (name, value) in extra {
+            headers = headers.insert(Header {
+                key: name,
+                value: Some(value.as_bytes()),
+            });
+        }
+        let seq = record.seq;
+        let mut message: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, seq as usize).headers(headers);
+        message.key = record.key.get();
+        message.payload = record.value.get();
+        if record.timestamp_type != timestamp_type::NONE && sends_timestamp(record, extra) {
+            message.timestamp = Some(record.timestamp_ms);
+        }
+        match self.producer.send(message) {
+            Ok(()) => true,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => false,
+            Err((error, _)) => {
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
+                self.report(topic, seq, code);
+                true
+            }
+        }
+    }
+
+    fn report(&self, topic: &str, seq: u64, code: RDKafkaErrorCode) {
+        let failure = DeliveryFailure {
+            topic: topic.to_owned(),
+            seq,
+            code,
+        };
+        self.reports.with(|reports| reports.failures.push(failure));
+    }
+
+    /// Waits until everything produced is delivered or reported, at most `wait`; answers whether that is so.
+    pub fn flush(&self, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        loop {
+            self.producer.poll(Duration::ZERO);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if flush(&self.producer, left.min(FLUSH_STEP)) {
+                self.producer.poll(Duration::ZERO);
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+
+    /// Serves reports without waiting.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    pub fn take_failures(&self) -> Vec<DeliveryFailure> {
+        self.reports
+            .with(|reports| std::mem::take(&mut reports.failures))
+    }
+
+    /// Why this producer can no longer be used: fenced, or out of sequence.
+    pub fn fatal_error(&self) -> Option<String> {
+        self.reports.with(|reports| reports.fatal.clone())
+    }
+}
+
+fn is_plain(record: &Record<'_>) -> bool {
+    record.headers.is_empty() && record.timestamp_type != timestamp_type::SET_BY_PLUGIN
+}
+
+/// A timestamp that came with the input is the input's: the output gets its own, as when any producer sends. Dead letters
+/// (they carry extra headers) keep the original's.
+fn sends_timestamp(record: &Record<'_>, extra: &[(&str, &str)]) -> bool {
+    record.timestamp_type == timestamp_type::SET_BY_PLUGIN || !extra.is_empty()
+}

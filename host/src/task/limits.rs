@@ -1,0 +1,89 @@
+//! Every bound of a task in one place, with its reason.
+
+use std::time::Duration;
+
+/// Records of one read: past 1,000 the cost of a call is not measurable any more.
+pub const BATCH_RECORDS_MAX: usize = 1_024;
+/// A turn that took less lets the next batch double; one that took ten times as long halves it.
+pub const QUICK_TURN: Duration = Duration::from_millis(10);
+/// How long a turn without work sleeps at most: sinks are to be polled every 100 ms.
+pub const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// How long it sleeps while a sink is full: verdicts make room within a millisecond or two.
+pub const FULL_WAIT: Duration = Duration::from_millis(2);
+/// How often plugin sinks are polled under load.
+pub const SINK_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a commit waits for the producer; Kafka away longer than that is tried again at the next.
+pub const FLUSH_WAIT: Duration = Duration::from_millis(500);
+/// How long revoked partitions may take to finish: below half of Kafka's default rebalance timeout of 5 min, and
+/// long enough for a record that takes 10 s.
+pub const REVOKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one question to the group's coordinator or a partition's leader may take.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often partition ends are asked for where event time depends on them: a window closes within `idle_grace` + 2 s.
+pub const PROBE_INTERVAL_TIMED: Duration = Duration::from_millis(500);
+/// How often they are asked for where only the lag does.
+pub const PROBE_INTERVAL_LAG: Duration = Duration::from_secs(5);
+/// A partition this far ahead of the pipeline's watermark is not read until the others follow: it bounds open windows.
+pub const SKEW_MAX_MS: i64 = 10 * 60 * 1_000;
+/// First wait before a broken task starts anew.
+pub const RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
+/// Longest wait.
+pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Breaks in a row before the host gives up: about five minutes of trying.
+pub const RESTARTS_MAX: u32 = 8;
+/// A task that worked this long starts counting its breaks anew.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of prefetched records over all partitions together.
+pub const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
+/// Least prefetch of one partition: one fetch of small records.
+pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
+
+/// Name, value and reason of each bound, for the docs.
+pub const LIMITS: &[(&str, &str, &str)] = &[
+    (
+        "batch",
+        "1,024 records",
+        "past 1,000 the cost of a call is not measurable any more",
+    ),
+    (
+        "unsettled records",
+        "500,000 a task",
+        "two seconds at 250,000 records/s, 12 MB of ledger",
+    ),
+    (
+        "input of a node",
+        "8,192 records",
+        "eight batches; nodes above it wait",
+    ),
+    (
+        "prefetch",
+        "16 MiB a task, at least 64 KiB a partition",
+        "memory; 40,000 visits",
+    ),
+    (
+        "call before a yield",
+        "100 ms",
+        "polls, flushes and commits come between",
+    ),
+    ("watchdog", "4 min", "below max.poll.interval.ms"),
+    (
+        "revocation",
+        "30 s",
+        "half of Kafka's rebalance timeout leaves room for the others",
+    ),
+    (
+        "event-time skew",
+        "10 min",
+        "bounds the windows open at once",
+    ),
+    (
+        "task restarts",
+        "8 in a row, 1 s to 1 min apart",
+        "about five minutes of trying",
+    ),
+    (
+        "panics no record explains",
+        "3",
+        "then the task starts anew",
+    ),
+];

@@ -1,0 +1,212 @@
+//! A task: one thread that owns its consumers, its plugin instances and its producer. Nothing is shared between tasks.
+//!
+//! [`supervise`] runs it and starts it anew from its committed offsets when it breaks; [`turn::Task::turn`] is one turn of
+//! its loop, the data path from poll to commit.
+
+mod limits;
+mod reader;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::flow::{FlowError, Poison, SlotKey};
+use crate::kafka::{ClientError, KafkaError};
+use crate::metrics::TaskMeter;
+use crate::plugin::{CallError, Catalog};
+use crate::shutdown::Signals;
+use crate::status::{CallMonitor, TaskState, TaskStatus};
+use crate::topology::Pipeline;
+
+pub use limits::LIMITS;
+use limits::{RESTART_WAIT_MAX, RESTART_WAIT_MIN, RESTARTS_MAX, SETTLED_AFTER};
+
+/// What a task is given by its host.
+pub struct TaskContext {
+    pub pipeline: Arc<Pipeline>,
+    pub task: u32,
+    /// A lasting name, which makes the group membership static.
+    pub instance: Option<String>,
+    pub catalog: Arc<Catalog>,
+    pub signals: Signals,
+    pub status: Arc<TaskStatus>,
+    pub monitor: Arc<CallMonitor>,
+    /// Called once, when every source has its assignment.
+    pub on_ready: Box<dyn Fn() + Send>,
+    /// Partitions of all source topics together, for the bound on prefetched bytes.
+    pub source_partitions: usize,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// Everything read is settled and committed.
+    Drained,
+    /// The drain deadline passed; what was settled is committed.
+    DrainedInPart { pending: u64 },
+    /// It cannot go on: the reason, for the last line on stderr.
+    Failed(String),
+}
+
+/// Why a run of a task ended before its drain.
+#[derive(Debug)]
+pub(crate) enum TaskError {
+    /// The host ends: a restart would meet the same.
+    Stop(String),
+    /// From the committed offsets again.
+    Restart(String),
+    /// From the committed offsets again, one record at a time up to where it was.
+    Isolate {
+        reason: String,
+        poison: Option<(Poison, String)>,
+    },
+}
+
+impl From<FlowError> for TaskError {
+    fn from(error: FlowError) -> Self {
+        let reason = error.to_string();
+        match error {
+            FlowError::Refused { .. } => TaskError::Stop(reason),
+            FlowError::Broken { .. } => TaskError::Restart(reason),
+            FlowError::Isolate { .. } => TaskError::Isolate {
+                reason,
+                poison: None,
+            },
+            FlowError::Poisoned {
+                node,
+                topic,
+                partition,
+                offset,
+                message,
+            } => {
+                let poison = Poison {
+                    node,
+                    topic,
+                    partition,
+                    offset,
+                };
+                TaskError::Isolate {
+                    reason,
+                    poison: Some((poison, message)),
+                }
+            }
+        }
+    }
+}
+
+impl From<ClientError> for TaskError {
+    fn from(error: ClientError) -> Self {
+        TaskError::Stop(error.to_string())
+    }
+}
+
+impl From<KafkaError> for TaskError {
+    fn from(error: KafkaError) -> Self {
+        TaskError::Restart(format!("kafka.client_call: {error}"))
+    }
+}
+
+impl From<CallError> for TaskError {
+    fn from(error: CallError) -> Self {
+        TaskError::Restart(format!("{}: {}", error.code, error.message))
+    }
+}
+
+/// What one run of a task leaves to the next.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Records below these offsets are read one at a time: one of them is at fault.
+    isolate_below: BTreeMap<SlotKey, i64>,
+    /// Records at which a stateful transform panicked alone.
+    poison: BTreeMap<Poison, String>,
+    /// Whether the host was told that the task is ready.
+    was_ready: bool,
+}
+
+/// Runs the task until it drains or cannot go on. A task that breaks starts anew after a wait that doubles from 1 s to
+/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them.
+pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
+    let mut memory = Memory::default();
+    let mut breaks = 0;
+    loop {
+        let began = Instant::now();
+        let reason = match turn::run(context, &mut meter, &mut memory) {
+            Ok(end) => return end,
+            Err(TaskError::Stop(reason)) => return fail(context, reason),
+            Err(TaskError::Restart(reason)) => reason,
+            Err(TaskError::Isolate { reason, poison }) => {
+                memory.poison.extend(poison);
+                reason
+            }
+        };
+        meter.counters.rewind_pending();
+        meter.publish();
+        breaks = if began.elapsed() >= SETTLED_AFTER {
+            1
+        } else {
+            breaks + 1
+        };
+        if breaks > RESTARTS_MAX {
+            return fail(
+                context,
+                format!("task.crash_loop: broke {breaks} times in a row, last: {reason}"),
+            );
+        }
+        let wait = restart_wait(breaks);
+        let seconds = wait.as_secs_f64();
+        tracing::error!(
+            event = "task_restarts",
+            task = context.task,
+            breaks,
+            seconds,
+            reason
+        );
+        context.status.set(TaskState::Failed { reason });
+        if context.signals.wait(wait) {
+            return TaskEnd::Drained;
+        }
+    }
+}
+
+fn fail(context: &TaskContext, reason: String) -> TaskEnd {
+    context.status.set(TaskState::Failed {
+        reason: reason.clone(),
+    });
+    TaskEnd::Failed(reason)
+}
+
+fn restart_wait(breaks: u32) -> Duration {
+    RESTART_WAIT_MIN
+        .saturating_mul(1 << (breaks - 1).min(16))
+        .min(RESTART_WAIT_MAX)
+}
+
+/// Starts the task's thread.
+///
+/// # Errors
+/// The operating system gives no thread.
+pub fn spawn(
+    context: TaskContext,
+    meter: TaskMeter,
+    end: impl FnOnce(TaskEnd) + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    let name = format!("weir-task-{}", context.task);
+    thread::Builder::new()
+        .name(name)
+        .spawn(move || end(supervise(&context, meter)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_wait_longer_each_time_up_to_a_minute() {
+        let waits: Vec<u64> = (1..=8)
+            .map(|breaks| restart_wait(breaks).as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

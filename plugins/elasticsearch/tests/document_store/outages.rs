@@ -1,0 +1,170 @@
+//! Servers that are away, busy or silent.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::json;
+use weir_document_store::{BulkFault, DocumentStore, Settings};
+
+use crate::bench::{Bench, INDEX, config, records, sink};
+
+fn store() -> DocumentStore {
+    DocumentStore::start(Settings::default()).expect("a store")
+}
+
+/// An address where nobody listens.
+fn dead_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+#[test]
+fn case_4_retry_after_is_kept() {
+    let mut bench = Bench::new(json!({ "max_in_flight": 1 }));
+    bench.store.faults().push(BulkFault::too_many_requests(1));
+    bench.write_and_settle(&records(10));
+    let bulks = bench.store.observations().bulks();
+    let [first, second] = bulks.as_slice() else {
+        panic!("{} requests", bulks.len())
+    };
+    assert!(second.received_at - first.received_at >= Duration::from_secs(1));
+    assert_eq!(
+        (bench.count("stored"), bench.errors.get("overload")),
+        (10, Some(&1))
+    );
+}
+
+#[test]
+fn case_5_a_busy_server_fills_the_buffer_and_no_more() {
+    let mut bench =
+        Bench::new(json!({ "batch": { "records": 10, "age": "10ms" }, "max_in_flight": 2 }));
+    bench.store.faults().set_standing(Some(BulkFault::error(
+        429,
+        "es_rejected_execution_exception",
+        "full",
+    )));
+    let input = records(100);
+    let (accepted, _) = bench.sink.write(&input).expect("a write");
+    assert_eq!(
+        accepted, 30,
+        "three bulks: two for the flights, one that is gathered"
+    );
+    bench.poll_until("several refusals", |bench| {
+        bench.store.observations().received() >= 4
+    });
+    assert_eq!(bench.sink.write(&input[accepted..]).expect("a write").0, 0);
+    bench.store.faults().clear();
+    bench.write_and_settle(&input[accepted..]);
+    assert_eq!(
+        (bench.count("stored"), bench.stored_documents()),
+        (100, 100)
+    );
+}
+
+#[test]
+fn case_6_a_dead_node_costs_nothing_but_an_attempt() {
+    let store = store();
+    let sink = sink(config(&[dead_url(), store.url(), dead_url()], json!({})));
+    let mut bench = Bench::of(store, sink);
+    bench.write_and_settle(&records(100));
+    assert_eq!(bench.count("stored"), 100);
+    assert!(bench.errors.is_empty(), "{:?}", bench.errors);
+    assert!(bench.unavailable().is_none());
+}
+
+#[test]
+fn a_failed_tls_handshake_sends_nothing_and_costs_an_attempt() {
+    let store = store();
+    let tls = store.url().replace("http:", "https:");
+    let sink = sink(config(&[tls, store.url()], json!({ "max_in_flight": 1 })));
+    let mut bench = Bench::of(store, sink);
+    bench.write_and_settle(&records(10));
+    assert_eq!(bench.count("stored"), 10);
+    assert!(bench.errors.is_empty(), "{:?}", bench.errors);
+}
+
+#[test]
+fn case_7_everything_away_then_back_loses_nothing() {
+    let mut bench = Bench::new(json!({}));
+    bench.write_and_settle(&records(50));
+    bench.store.stop_listening();
+    let later: Vec<_> = records(150).split_off(50);
+    bench.write(&later);
+    bench.poll_until("an outage", |bench| bench.unavailable().is_some());
+    let reason = bench.unavailable().expect("a reason");
+    assert!(reason.contains("127.0.0.1"), "{reason}");
+    bench.store.listen_again().expect("the same port");
+    bench.settle();
+    assert_eq!(
+        (bench.count("stored"), bench.stored_documents()),
+        (150, 150)
+    );
+    let log = bench.sink.log();
+    assert!(
+        log.iter()
+            .any(|(_, line)| line.contains("takes no documents now")),
+        "{log:?}"
+    );
+    assert!(
+        log.iter()
+            .any(|(_, line)| line.contains("takes documents again")),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn case_7_nobody_there_at_start_is_waited_for() {
+    let store = store();
+    store.stop_listening();
+    let sink = sink(config(&[store.url()], json!({})));
+    let mut bench = Bench::of(store, sink);
+    bench.write(&records(20));
+    bench.poll_until("an outage", |bench| bench.unavailable().is_some());
+    bench.store.listen_again().expect("the same port");
+    bench.settle();
+    assert_eq!(bench.stored_documents(), 20);
+}
+
+#[test]
+fn case_8_a_silent_node_is_left_for_another() {
+    let silent = store();
+    silent.faults().set_standing(Some(BulkFault::BlackHole));
+    let store = store();
+    let sink = sink(config(
+        &[silent.url(), store.url()],
+        json!({ "request_timeout": "300ms" }),
+    ));
+    let mut bench = Bench::of(store, sink);
+    bench.write_and_settle(&records(20));
+    assert_eq!((bench.count("stored"), bench.stored_documents()), (20, 20));
+    assert!(silent.observations().received() >= 1);
+    assert!(silent.documents(INDEX).is_empty());
+}
+
+#[test]
+fn case_38_and_39_a_sink_in_its_longest_pause_stops_at_once() {
+    let mut bench = Bench::new(json!({}));
+    bench
+        .store
+        .faults()
+        .set_standing(Some(BulkFault::too_many_requests(300)));
+    bench.write(&records(20));
+    bench.poll_until("the pause", |bench| bench.unavailable().is_some());
+    // The pause is five minutes long: the end of this test shows that the drop does not sit it out.
+    drop(bench.sink);
+    assert_eq!(bench.store.observations().received(), 1);
+}
+
+#[test]
+fn a_sink_that_is_dropped_in_the_middle_of_a_request_ends() {
+    let mut bench = Bench::new(json!({}));
+    bench
+        .store
+        .faults()
+        .set_standing(Some(BulkFault::BlackHole));
+    bench.write(&records(20));
+    bench.poll_until("the request", |bench| {
+        bench.store.observations().received() >= 1
+    });
+    drop(bench.sink);
+}
