@@ -85,7 +85,10 @@ impl OwnedBatch {
 
     /// Gives the derived records (`SEQ_DERIVED`) their numbers, rising from `first`.
     pub fn number_derived(&mut self, first: u64) {
-        let derived = self.records.iter_mut().filter(|record| record.seq == SEQ_DERIVED);
+        let derived = self
+            .records
+            .iter_mut()
+            .filter(|record| record.seq == SEQ_DERIVED);
         for (record, seq) in derived.zip(first..) {
             record.seq = seq;
         }
