@@ -57,6 +57,7 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let built =
         cargo_build(elsewhere.path(), &target, &[]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(built.len(), 1, "{built:?}");
+    assert!(built[0].file.to_string_lossy().contains(&built[0].target));
     built[0].file.clone()
 });
 
