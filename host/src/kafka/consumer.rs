@@ -1,6 +1,7 @@
 //! A member of a consumer group whose rebalances wait for the task: the client only notes them, the task finishes
 //! and commits before it answers (I6).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -134,6 +135,8 @@ impl ConsumerContext for GroupContext {
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<GroupContext>>,
     context: GroupContext,
+    /// Told to the task and not answered yet. librdkafka waits for the answer, when it closes too, and then for ever.
+    unanswered: RefCell<Option<Rebalance>>,
 }
 
 impl GroupConsumer {
@@ -171,6 +174,7 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer: Arc::new(consumer),
             context,
+            unanswered: RefCell::new(None),
         })
     }
 
@@ -184,7 +188,11 @@ impl GroupConsumer {
                 Err(error) => tracing::debug!(event = "kafka_consumer_error", %error),
             }
         }
-        self.context.with(|noted| noted.rebalances.pop_front())
+        let next = self.context.with(|noted| noted.rebalances.pop_front());
+        if next.is_some() {
+            self.unanswered.replace(next.clone());
+        }
+        next
     }
 
     /// Begins to read at the given offsets. Split the queues off first.
@@ -193,6 +201,7 @@ impl GroupConsumer {
         for ((topic, partition), offset) in positions {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
+        self.unanswered.take();
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => self.consumer.assign(&list),
@@ -201,6 +210,7 @@ impl GroupConsumer {
 
     /// Answers a revocation or a loss.
     pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.unanswered.take();
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 self.consumer.incremental_unassign(&list_of(partitions))
@@ -305,6 +315,77 @@ impl GroupConsumer {
 impl Drop for GroupConsumer {
     /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer.
     fn drop(&mut self) {
-        self.context.with(|noted| noted.is_closing = true);
+        let unserved = self.context.with(|noted| {
+            noted.is_closing = true;
+            noted.rebalances.pop_back()
+        });
+        let answer = match (
+            unserved.or(self.unanswered.take()),
+            self.consumer.rebalance_protocol(),
+        ) {
+            (None, _) => Ok(()),
+            (Some(Rebalance::Assign(_)), RebalanceProtocol::Cooperative) => {
+                self.consumer.incremental_assign(&TopicPartitionList::new())
+            }
+            (
+                Some(Rebalance::Revoke(partitions) | Rebalance::Lost(partitions)),
+                RebalanceProtocol::Cooperative,
+            ) => self.consumer.incremental_unassign(&list_of(&partitions)),
+            (Some(_), _) => self.consumer.unassign(),
+        };
+        if let Err(error) = answer {
+            tracing::debug!(event = "kafka_consumer_error", %error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+
+    use super::*;
+
+    /// Longest wait for the mock cluster and for a close.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn join(servers: String) -> GroupConsumer {
+        let properties = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+        let topics = ["t".to_owned()];
+        let wake = thread::current();
+        GroupConsumer::join(&properties, "g", None, &topics, wake).expect("joins")
+    }
+
+    #[test]
+    fn a_consumer_closes_with_an_assignment_that_nobody_answered() {
+        let cluster: MockCluster<'_, DefaultProducerContext> =
+            MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("t", 1, 1).expect("a topic");
+        let servers = cluster.bootstrap_servers();
+        let (closed, is_closed) = mpsc::channel();
+        thread::spawn(move || {
+            let consumer = join(servers);
+            let deadline = Instant::now() + DEADLINE;
+            let assigned = loop {
+                if let Some(rebalance) = consumer.poll() {
+                    break Some(rebalance);
+                }
+                if Instant::now() >= deadline {
+                    break None;
+                }
+                thread::park_timeout(Duration::from_millis(10));
+            };
+            drop(consumer);
+            closed.send(assigned)
+        });
+        let assigned = is_closed.recv_timeout(2 * DEADLINE);
+        assert_eq!(
+            assigned,
+            Ok(Some(Rebalance::Assign(vec![("t".to_owned(), 0)])))
+        );
     }
 }
