@@ -85,15 +85,18 @@ impl OwnedBatch {
 
     /// Gives the derived records (`SEQ_DERIVED`) their numbers, rising from `first`.
     pub fn number_derived(&mut self, first: u64) {
-        let derived = self.records.iter_mut().filter(|record| record.seq == SEQ_DERIVED);
+        let derived = self
+            .records
+            .iter_mut()
+            .filter(|record| record.seq == SEQ_DERIVED);
         for (record, seq) in derived.zip(first..) {
             record.seq = seq;
         }
     }
 
-    /// Keeps the first `len` records.
-    pub fn truncate(&mut self, len: usize) {
-        self.records.truncate(len);
+    /// Drops the records that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Record<'_>) -> bool) {
+        self.records.retain(|record| keep(record));
     }
 
     /// Gives the arena back for the next batch, when nothing else shares this one.
