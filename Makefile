@@ -55,4 +55,5 @@ bench:
 
 docs:
 	@dev/need cargo cc c++
-	$(CARGO) run --quiet --locked --package weir-dev -- docs
+	$(CARGO) build --locked --workspace
+	$(TARGET)/debug/weir-dev docs

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -22,6 +22,9 @@ const NO_REASON: &str = "without a reason";
 
 const POLL: Duration = Duration::from_millis(100);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker elects the leaders of a new topic within a second or so.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+const LEADERS_POLL: Duration = Duration::from_millis(100);
 
 /// What came out of the pipelines since the demo began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,23 +110,66 @@ fn count(counts: &mut Counts, message: &BorrowedMessage<'_>) {
     counts.add_dead_letter(reason.unwrap_or(NO_REASON));
 }
 
-/// The end offset of each partition.
+/// The end offset of each partition. A topic that was made a moment ago has no leaders yet, which a real broker says in
+/// several ways; they are waited for.
 fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>, KafkaError> {
+    let deadline = Instant::now() + LEADERS_TIMEOUT;
+    loop {
+        match ends_now(consumer, topic) {
+            Err(cause) if has_no_leader(&cause) && Instant::now() < deadline => {
+                std::thread::sleep(LEADERS_POLL);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn ends_now(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT)?;
-    metadata
+    let partitions: Vec<i32> = metadata
         .topics()
         .iter()
         .flat_map(|topic| topic.partitions())
+        .map(|partition| partition.id())
+        .collect();
+    if partitions.is_empty() {
+        return Err(KafkaError::MetadataFetch(
+            RDKafkaErrorCode::LeaderNotAvailable,
+        ));
+    }
+    partitions
+        .into_iter()
         .map(|partition| {
-            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), METADATA_TIMEOUT)?;
-            Ok((partition.id(), end))
+            let (_, end) = consumer.fetch_watermarks(topic, partition, METADATA_TIMEOUT)?;
+            Ok((partition, end))
         })
         .collect()
+}
+
+fn has_no_leader(cause: &KafkaError) -> bool {
+    matches!(
+        cause.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_leader_is_waited_for_and_nothing_else() {
+        let fetch = |code| has_no_leader(&KafkaError::MetadataFetch(code));
+        assert!(fetch(RDKafkaErrorCode::NotLeaderForPartition));
+        assert!(fetch(RDKafkaErrorCode::LeaderNotAvailable));
+        assert!(!fetch(RDKafkaErrorCode::TopicAuthorizationFailed));
+        assert!(!fetch(RDKafkaErrorCode::OperationTimedOut));
+    }
 
     #[test]
     fn reasons_beyond_the_bound_are_counted_together() {

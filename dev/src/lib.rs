@@ -4,6 +4,7 @@
 //! * [`servers`] fetches Kafka and Elasticsearch by their Maven coordinates and runs them.
 //! * [`bench`] measures the host against a bare client loop.
 //! * [`client`] is what a test needs to do with, and see of, both.
+//! * [`docs`] makes the generated reference.
 //! * [`grafana`] evaluates the provisioned alert rule against a real Elasticsearch.
 //! * [`host`] runs `weir` as a real process and reads its log.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
@@ -11,6 +12,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod docs;
 pub mod grafana;
 pub mod host;
 pub mod judge;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Real servers for tests, and benchmarks. Needs Java 17 and Maven.
+/// Real servers for tests, benchmarks, the generated reference. Servers need Java 17 and Maven.
 #[derive(Debug, Parser)]
 #[command(name = "weir-dev", version)]
 struct Arguments {
@@ -23,6 +23,8 @@ enum Command {
     /// The bare rdkafka loop itself, until SIGTERM.
     #[command(hide = true)]
     BareLoop(commands::bench::BareLoopArguments),
+    /// Writes the generated reference in docs/, or checks it.
+    Docs(commands::docs::Docs),
     /// Runs a real Kafka in the foreground and prints its address.
     Kafka,
     /// Runs a real Elasticsearch in the foreground and prints its address.
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::WithServers(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
         Command::BareLoop(arguments) => arguments.run(),
+        Command::Docs(arguments) => arguments.run(),
         Command::Kafka => commands::foreground::kafka(),
         Command::Elasticsearch(arguments) => commands::foreground::elasticsearch(arguments),
     };

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod codes;
 pub mod commands;
 pub mod flow;
 pub mod http;

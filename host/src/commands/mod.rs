@@ -1,5 +1,6 @@
 //! The commands of the `weir` binary, one module each.
 
+mod catalog;
 pub mod graph;
 mod load;
 pub mod plugins;

@@ -20,7 +20,8 @@ const DONE: i32 = 0;
 /// A file was refused, or no plugin has the name asked for.
 const REFUSED: i32 = 2;
 
-/// Lists all plugins, or the one of this name, and answers the exit code. Opens every library that it lists.
+/// Lists all plugins, or the one of this name, and answers the exit code. Opens every library that it lists. The schema
+/// of one plugin as text is the schema alone, so that it can be piped on.
 ///
 /// # Errors
 /// `out` cannot be written.
@@ -53,9 +54,14 @@ pub fn run(
             || (unusable.names.is_empty() && plugins.is_empty())
             || name.is_none()
     });
-    match format {
-        Format::Text => text(&plugins, &refused, schema, out)?,
-        Format::Json => json(&plugins, &refused, out)?,
+    let only = match (name, plugins.as_slice()) {
+        (Some(_), [only]) if refused.is_empty() => only.schema.as_ref(),
+        _ => None,
+    };
+    match (format, only) {
+        (Format::Text, Some(schema)) => writeln!(out, "{schema:#}")?,
+        (Format::Text, None) => text(&plugins, &refused, out)?,
+        (Format::Json, _) => json(&plugins, &refused, out)?,
     }
     if let (Some(name), true, true) = (name, plugins.is_empty(), format == Format::Text) {
         writeln!(out, "{}", missing(catalog, name))?;
@@ -118,12 +124,7 @@ impl Listed {
     }
 }
 
-fn text(
-    plugins: &[Listed],
-    refused: &[Unusable],
-    schema: bool,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn text(plugins: &[Listed], refused: &[Unusable], out: &mut impl Write) -> io::Result<()> {
     for listed in plugins {
         let entry = &listed.entry;
         writeln!(
@@ -146,7 +147,7 @@ fn text(
             entry.rustc,
             entry.file.display()
         )?;
-        if let (true, Some(schema)) = (schema, &listed.schema) {
+        if let Some(schema) = &listed.schema {
             writeln!(out, "{schema:#}")?;
         }
     }

@@ -744,12 +744,9 @@ impl Flow {
                 counters[self.sink_counters[index]].add_sink_errors(&class, count);
             }
             let (name, class) = (node.name.clone(), sink.plugin.clone());
-            // A refusal that ends the host leaves its record open and takes nothing from the verdicts beside it.
-            let mut answer = Ok(());
             for verdict in verdicts {
-                answer = answer.and(self.take_verdict(&name, &class, verdict));
+                self.take_verdict(&name, &class, verdict)?;
             }
-            answer?;
         }
         Ok(all_done)
     }

@@ -1,7 +1,6 @@
 //! A member of a consumer group whose rebalances wait for the task: the client only notes them, the task finishes
 //! and commits before it answers (I6).
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -135,8 +134,6 @@ impl ConsumerContext for GroupContext {
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<GroupContext>>,
     context: GroupContext,
-    /// Told to the task and not answered yet. librdkafka waits for the answer, when it closes too, and then for ever.
-    unanswered: RefCell<Option<Rebalance>>,
 }
 
 impl GroupConsumer {
@@ -174,7 +171,6 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer: Arc::new(consumer),
             context,
-            unanswered: RefCell::new(None),
         })
     }
 
@@ -188,11 +184,7 @@ impl GroupConsumer {
                 Err(error) => tracing::debug!(event = "kafka_consumer_error", %error),
             }
         }
-        let next = self.context.with(|noted| noted.rebalances.pop_front());
-        if next.is_some() {
-            self.unanswered.replace(next.clone());
-        }
-        next
+        self.context.with(|noted| noted.rebalances.pop_front())
     }
 
     /// Begins to read at the given offsets. Split the queues off first.
@@ -201,7 +193,6 @@ impl GroupConsumer {
         for ((topic, partition), offset) in positions {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
-        self.unanswered.take();
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
             _ => self.consumer.assign(&list),
@@ -210,7 +201,6 @@ impl GroupConsumer {
 
     /// Answers a revocation or a loss.
     pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
-        self.unanswered.take();
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 self.consumer.incremental_unassign(&list_of(partitions))
@@ -315,27 +305,7 @@ impl GroupConsumer {
 impl Drop for GroupConsumer {
     /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer.
     fn drop(&mut self) {
-        let unserved = self.context.with(|noted| {
-            noted.is_closing = true;
-            noted.rebalances.pop_back()
-        });
-        let answer = match (
-            unserved.or(self.unanswered.take()),
-            self.consumer.rebalance_protocol(),
-        ) {
-            (None, _) => Ok(()),
-            (Some(Rebalance::Assign(_)), RebalanceProtocol::Cooperative) => {
-                self.consumer.incremental_assign(&TopicPartitionList::new())
-            }
-            (
-                Some(Rebalance::Revoke(partitions) | Rebalance::Lost(partitions)),
-                RebalanceProtocol::Cooperative,
-            ) => self.consumer.incremental_unassign(&list_of(&partitions)),
-            (Some(_), _) => self.consumer.unassign(),
-        };
-        if let Err(error) = answer {
-            tracing::debug!(event = "kafka_consumer_error", %error);
-        }
+        self.context.with(|noted| noted.is_closing = true);
     }
 }
 
@@ -353,39 +323,71 @@ mod tests {
     /// Longest wait for the mock cluster and for a close.
     const DEADLINE: Duration = Duration::from_secs(30);
 
-    fn join(servers: String) -> GroupConsumer {
-        let properties = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+    fn join(servers: &str, strategy: &str) -> GroupConsumer {
+        let properties = BTreeMap::from([
+            ("bootstrap.servers".to_owned(), servers.to_owned()),
+            (
+                "partition.assignment.strategy".to_owned(),
+                strategy.to_owned(),
+            ),
+        ]);
         let topics = ["t".to_owned()];
         let wake = thread::current();
         GroupConsumer::join(&properties, "g", None, &topics, wake).expect("joins")
     }
 
-    #[test]
-    fn a_consumer_closes_with_an_assignment_that_nobody_answered() {
+    fn next(consumer: &GroupConsumer) -> Option<Rebalance> {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            let rebalance = consumer.poll();
+            if rebalance.is_some() {
+                return rebalance;
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        None
+    }
+
+    /// Closes a member that was told what `tell` waits for and has not answered.
+    fn closes_unanswered(strategy: &'static str, tell: fn(&GroupConsumer, &str)) {
         let cluster: MockCluster<'_, DefaultProducerContext> =
             MockCluster::new(1).expect("a mock cluster");
-        cluster.create_topic("t", 1, 1).expect("a topic");
+        cluster.create_topic("t", 2, 1).expect("a topic");
         let servers = cluster.bootstrap_servers();
         let (closed, is_closed) = mpsc::channel();
-        thread::spawn(move || {
-            let consumer = join(servers);
-            let deadline = Instant::now() + DEADLINE;
-            let assigned = loop {
-                if let Some(rebalance) = consumer.poll() {
-                    break Some(rebalance);
-                }
-                if Instant::now() >= deadline {
-                    break None;
-                }
-                thread::park_timeout(Duration::from_millis(10));
-            };
+        let member = thread::spawn(move || {
+            let consumer = join(&servers, strategy);
+            tell(&consumer, &servers);
             drop(consumer);
-            closed.send(assigned)
+            closed.send(())
         });
-        let assigned = is_closed.recv_timeout(2 * DEADLINE);
-        assert_eq!(
-            assigned,
-            Ok(Some(Rebalance::Assign(vec![("t".to_owned(), 0)])))
-        );
+        let ended = is_closed.recv_timeout(4 * DEADLINE);
+        assert_eq!(ended, Ok(()), "{strategy}: panicked, or does not close");
+        assert!(member.join().is_ok());
+    }
+
+    fn tell_assignment(consumer: &GroupConsumer, _: &str) {
+        assert!(matches!(next(consumer), Some(Rebalance::Assign(_))));
+    }
+
+    fn tell_revocation(consumer: &GroupConsumer, servers: &str) {
+        let Some(Rebalance::Assign(partitions)) = next(consumer) else {
+            panic!("nothing was assigned");
+        };
+        let positions: Vec<_> = partitions.into_iter().map(|at| (at, 0)).collect();
+        consumer.assign(&positions).expect("assigned");
+        let _second = join(servers, "range");
+        assert!(matches!(next(consumer), Some(Rebalance::Revoke(_))));
+    }
+
+    #[test]
+    fn a_consumer_closes_with_an_assignment_that_nobody_answered() {
+        closes_unanswered("range", tell_assignment);
+        closes_unanswered("cooperative-sticky", tell_assignment);
+    }
+
+    #[test]
+    fn a_consumer_closes_with_a_revocation_that_nobody_answered() {
+        closes_unanswered("range", tell_revocation);
     }
 }

@@ -4,7 +4,6 @@
 //! this module and never closes a library; `catalog` knows which plugin stands in which file; `instance` turns what an
 //! instance may not do into errors.
 
-mod as_plugins;
 mod catalog;
 mod config;
 mod inspect;

@@ -47,39 +47,37 @@ impl Fault {
 
 /// Stable codes of refusals.
 pub mod code {
-    /// The file cannot be read, or is no regular file.
-    pub const UNREADABLE: &str = "plugin.file.unreadable";
-    /// Larger than a host reads.
-    pub const TOO_LARGE: &str = "plugin.file.too_large";
-    /// No ELF file.
-    pub const NOT_ELF: &str = "plugin.file.not_elf";
-    /// Built for another processor.
-    pub const WRONG_MACHINE: &str = "plugin.file.wrong_machine";
-    /// An ELF file, but no shared library.
-    pub const NOT_SHARED: &str = "plugin.file.not_shared";
-    /// Cut short, or its tables contradict each other.
-    pub const DAMAGED: &str = "plugin.file.damaged";
-    /// A shared library that is no plugin.
-    pub const NO_PLUGIN: &str = "plugin.file.no_plugin";
-    /// Its header is none that this host reads.
-    pub const HEADER: &str = "plugin.file.header";
-    /// Its manifest is missing or says what it may not say.
-    pub const MANIFEST: &str = "plugin.file.manifest";
-    /// The file became another one after it was listed.
-    pub const CHANGED: &str = "plugin.file.changed";
-    /// Built for another major version of the ABI.
-    pub const ABI_VERSION: &str = "plugin.abi.version";
-    /// Its types are laid out differently.
-    pub const ABI_LAYOUT: &str = "plugin.abi.layout";
-    /// The dynamic linker, or the private copy that is made for it, failed.
-    pub const OPEN: &str = "plugin.load.open";
-    /// Its module did not start, or is not what the manifest says.
-    pub const MODULE: &str = "plugin.load.module";
-    /// Schema, validation or description failed inside the plugin.
-    pub const CALL: &str = "plugin.call.failed";
+    macro_rules! refusals {
+        ($($name:ident = $code:literal: $doc:literal;)*) => {
+            $(
+                #[doc = $doc]
+                pub const $name: &str = $code;
+            )*
+            /// Every code with its meaning, in the order in which a file is judged.
+            pub const REFUSALS: &[(&str, &str)] = &[$(($code, $doc)),*];
+        };
+    }
+
+    refusals! {
+        UNREADABLE = "plugin.file.unreadable": "The file cannot be read, or is no regular file.";
+        TOO_LARGE = "plugin.file.too_large": "Larger than a host reads.";
+        NOT_ELF = "plugin.file.not_elf": "No ELF file.";
+        WRONG_MACHINE = "plugin.file.wrong_machine": "Built for another processor.";
+        NOT_SHARED = "plugin.file.not_shared": "An ELF file, but no shared library.";
+        DAMAGED = "plugin.file.damaged": "Cut short, or its tables contradict each other.";
+        NO_PLUGIN = "plugin.file.no_plugin": "A shared library that is no plugin.";
+        HEADER = "plugin.file.header": "Its header is none that this host reads.";
+        MANIFEST = "plugin.file.manifest": "Its manifest is missing or says what it may not say.";
+        CHANGED = "plugin.file.changed": "The file became another one after it was listed.";
+        ABI_VERSION = "plugin.abi.version": "Built for another major version of the ABI.";
+        ABI_LAYOUT = "plugin.abi.layout": "Its types are laid out differently.";
+        OPEN = "plugin.load.open": "The dynamic linker, or the private copy that is made for it, failed.";
+        MODULE = "plugin.load.module": "Its module did not start, or is not what the manifest says.";
+        CALL = "plugin.call.failed": "Schema, validation or description failed inside the plugin.";
+    }
 
     /// One sentence of cure.
-    pub(super) fn help(code: &str) -> &'static str {
+    pub fn help(code: &str) -> &'static str {
         match code {
             UNREADABLE => "Check the file's permissions, or remove it from the plugin folder.",
             TOO_LARGE => "Strip the library (`strip --strip-debug`) or build it in release mode.",

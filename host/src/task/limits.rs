@@ -22,7 +22,7 @@ pub const FLUSH_WAIT: Duration = Duration::from_millis(500);
 pub const REVOKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one question to the group's coordinator or a partition's leader may take.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a task that does not own every partition looks whether it does: metadata may have been away at the assignment.
+/// How often a task that lacks partitions looks again whether it does: Kafka may not have said how many there are.
 pub const OWNERSHIP_INTERVAL: Duration = Duration::from_secs(5);
 /// How often partition ends are asked for where event time depends on them: a window closes within `idle_grace` + 2 s.
 pub const PROBE_INTERVAL_TIMED: Duration = Duration::from_millis(500);

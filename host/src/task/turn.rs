@@ -228,25 +228,25 @@ impl<'a> Task<'a> {
 
     /// I7, as far as it goes without standby hosts: a result that needs every partition is not made from some.
     fn judge_ownership(&mut self) {
-        self.judged_at = Instant::now();
         if self.context.pipeline.scope() != Scope::Pipeline {
             return;
         }
+        self.judged_at = Instant::now();
         let missing: Vec<String> = self
             .readers
             .iter()
             .filter_map(Reader::missing_partitions)
             .collect();
-        let reason = (!missing.is_empty()).then(|| {
+        let not_owner = (!missing.is_empty()).then(|| {
             format!(
                 "the pipeline needs every partition in one task; not assigned here: {}",
                 missing.join(", ")
             )
         });
-        if let Some(reason) = reason.as_ref().filter(|_| reason != self.not_owner) {
+        if let Some(reason) = not_owner.as_ref().filter(|_| not_owner != self.not_owner) {
             tracing::warn!(event = "not_owner", task = self.context.task, reason);
         }
-        self.not_owner = reason;
+        self.not_owner = not_owner;
     }
 
     /// I6: revoked partitions are finished and committed before they are given up.

@@ -116,6 +116,16 @@ fn the_command_lists_what_is_usable() {
 }
 
 #[test]
+fn the_schema_of_one_plugin_is_printed_alone() {
+    let folder = folder(&[("a.so", &fixtures().bytes("echo"))]);
+    let catalog = catalog(folder.path());
+    let (exit, text) = command(&catalog, Some("echo"), Format::Text, true);
+    assert_eq!(exit, 0, "{text}");
+    let schema: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(schema["properties"]["prefix"]["type"], "string");
+}
+
+#[test]
 fn the_command_lists_what_is_refused_and_exits_2() {
     let folder = folder(&[
         ("a.so", &fixtures().bytes("echo")),

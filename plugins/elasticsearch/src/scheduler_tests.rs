@@ -219,7 +219,10 @@ fn a_size_that_was_refused_comes_back_after_many_good_bulks() {
     }
     scheduler.offer([large(300), large(301), large(302)]);
     let flight = scheduler.launch(now).expect("a flight");
-    assert!(flight.front().len() > 1, "at half the refused size one fits");
+    assert!(
+        flight.front().len() > 1,
+        "at half the refused size one fits"
+    );
 }
 
 #[test]

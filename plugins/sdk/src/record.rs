@@ -68,7 +68,9 @@ impl<'b> Record<'b> {
 
     pub fn timestamp_type(&self) -> TimestampType {
         match self.0.timestamp_type {
-            timestamp_type::CREATE_TIME | timestamp_type::SET_BY_PLUGIN => TimestampType::CreateTime,
+            timestamp_type::CREATE_TIME | timestamp_type::SET_BY_PLUGIN => {
+                TimestampType::CreateTime
+            }
             timestamp_type::LOG_APPEND_TIME => TimestampType::LogAppendTime,
             _ => TimestampType::None,
         }

@@ -86,7 +86,7 @@ fn a_record_refused_at_its_source_ends_the_host_exactly_there() {
             stage: Stage::Transformation,
             node: "source".into(),
             class: "weir".into(),
-            code: "test.future".into(),
+            code: "scripted.future".into(),
             message: "scripted".into(),
             detail: String::new(),
         })
@@ -304,7 +304,7 @@ fn a_sink_may_take_some_records_and_ask_for_a_rest() {
 }
 
 #[test]
-fn a_rejection_that_ends_the_host_takes_nothing_from_the_verdicts_beside_it() {
+fn a_rejection_that_ends_the_host_stays_open_beside_what_is_stored() {
     let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
         .from_source(&[OUT])
         .plugin_sink();

@@ -131,7 +131,7 @@ pub fn plugin_error(kind: u32) -> PluginError {
     PluginError {
         kind,
         retry_after_ms: 1,
-        code: "test.error".into(),
+        code: "scripted.error".into(),
         message: "scripted".into(),
     }
 }
@@ -146,7 +146,7 @@ pub fn stopped(records: usize, kind: u32) -> Consumed {
 pub fn refusal_of(record: &Record<'_>) -> Failure {
     Failure {
         seq: record.seq,
-        code: "test.refused".into(),
+        code: "scripted.refused".into(),
         message: "scripted".into(),
         detail: "".into(),
     }
@@ -262,7 +262,7 @@ impl SinkObject for ScriptedSink {
             if store.rejects.is_some_and(|rejects| rejects(&value)) {
                 out.rejections.push(Rejection {
                     seq,
-                    code: "test.rejected".into(),
+                    code: "scripted.rejected".into(),
                     message: "scripted".into(),
                     detail: "".into(),
                 });

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Catalog, Found, Kind, Refused, Replay, Scope};
+use crate::plugin::{Catalog, Found, Kind, Refused, Replay, Scope};
 use crate::topology::{self, PluginConfigError, PluginKind};
 
 fn kind_of(kind: Kind) -> PluginKind {
