@@ -49,6 +49,8 @@ use transform::UNEXPLAINED_PANICS_MAX;
 pub const INPUT_RECORDS_MAX: usize = 8_192;
 /// Records of a task that may be unsettled at once: 2 s of 250,000 records/s, 12 MB of ledger.
 pub const UNSETTLED_RECORDS_MAX: usize = 500_000;
+/// Timers that transforms may wait for at once (I9): each is looked at in every turn, and 100,000 take a millisecond.
+pub const TIMERS_MAX: usize = 100_000;
 /// A call that lasted this long ends the round: the task polls, flushes and commits before the next.
 pub const SLOW_CALL: Duration = Duration::from_millis(100);
 /// Wait before a sink that asked for a retry without a time is offered records again.
@@ -412,7 +414,7 @@ impl Flow {
             failures,
             timers,
         } = collected;
-        self.take_timers(index, &timers);
+        self.take_timers(index, &timers)?;
         let receivers = self.transforms[index].receivers.clone();
         let targets = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let mut derived = Vec::new();
@@ -452,11 +454,21 @@ impl Flow {
         }
     }
 
-    fn take_timers(&mut self, index: usize, timers: &[TimerRequest]) {
+    fn take_timers(&mut self, index: usize, timers: &[TimerRequest]) -> Result<(), FlowError> {
         for timer in timers {
             self.timers
                 .insert((index, timer.slot, timer.id), timer.at_ms);
         }
+        if self.timers.len() <= TIMERS_MAX {
+            return Ok(());
+        }
+        Err(FlowError::Broken {
+            code: "plugin.protocol.timers".into(),
+            message: format!(
+                "node `{}` asks for more than {TIMERS_MAX} timers at once; set one for each window, not for each record",
+                self.transforms[index].name
+            ),
+        })
     }
 
     /// Waits and tries again, or, past `retry_timeout`, gives the record at the front to `on_error`.
@@ -1107,6 +1119,11 @@ impl Flow {
     /// True when the ledger is full of records that the next flush of the producer may settle.
     pub fn wants_flush(&self) -> bool {
         self.ledger.kept() >= UNSETTLED_RECORDS_MAX && !self.unflushed.is_empty()
+    }
+
+    /// True while something is on its way to Kafka, as far as is known.
+    pub fn has_unflushed(&self) -> bool {
+        !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty()
     }
 
     /// When a transform that asked for a retry is called again.

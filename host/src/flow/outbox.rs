@@ -106,8 +106,8 @@ impl Outbox for Producers {
         let deadline = Instant::now() + wait;
         let left = || deadline.saturating_duration_since(Instant::now());
         // Each has its turn, also when the one before has used up the time.
-        self.all()
-            .fold(true, |flushed, producer| producer.flush(left()) && flushed)
+        let pending = self.all().filter(|producer| !producer.flush(left()));
+        pending.count() == 0
     }
 
     fn take_failures(&mut self) -> Vec<DeliveryFailure> {

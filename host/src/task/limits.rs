@@ -63,6 +63,11 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
         "eight batches; nodes above it wait",
     ),
     (
+        "timers",
+        "100,000 a task",
+        "each is looked at in every turn",
+    ),
+    (
         "prefetch",
         "16 MiB a task, at least 64 KiB a partition",
         "memory; 40,000 visits",

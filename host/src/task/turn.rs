@@ -290,7 +290,9 @@ impl<'a> Task<'a> {
     /// At most one batch, of the next partition that has something and may go on.
     fn read(&mut self) -> Result<Found, TaskError> {
         let mut found = Found::default();
-        if self.not_owner.is_some() || !self.flow.wants_input() {
+        // While one record is sought that a broker refuses, each travels alone, however slow Kafka is.
+        let waits = self.is_isolating() && self.flow.has_unflushed();
+        if waits || self.not_owner.is_some() || !self.flow.wants_input() {
             return Ok(found);
         }
         let readings: usize = self

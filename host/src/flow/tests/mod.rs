@@ -28,7 +28,7 @@ fn a_produce_failure_met_while_another_refusal_ends_the_host_stays_open() {
     let kafka = FakeKafka::new();
     kafka.0.borrow_mut().broker = too_large;
     let (mut rig, _) = Rig::new(Policy::Fail, kafka)
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Record, &[OUT], |batch, out| {
             for record in batch.records.iter() {
@@ -54,7 +54,7 @@ fn a_produce_failure_met_while_another_refusal_ends_the_host_stays_open() {
 #[test]
 fn under_fail_everything_before_the_refused_record_is_delivered_whatever_order_it_is_emitted_in() {
     let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Record, &[OUT], |batch, out| {
             for record in batch.records.iter().rev() {
@@ -78,7 +78,7 @@ fn under_fail_everything_before_the_refused_record_is_delivered_whatever_order_i
 #[test]
 fn a_record_refused_at_its_source_ends_the_host_exactly_there() {
     let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[OUT])
+        .with_receivers(&[OUT])
         .kafka_sink("out");
     let batch = values(&["a", "future", "c"]);
     let mut judge = |at: i64| {
@@ -122,7 +122,7 @@ fn what_the_client_refuses_by_itself_needs_no_second_reading() {
         (value == "large!").then_some(code)
     };
     let (mut rig, _) = Rig::new(Policy::DeadLetter, kafka)
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Record, &[OUT], |batch, out| {
             for record in batch.records.iter() {
@@ -149,7 +149,7 @@ fn a_batch_that_the_broker_refuses_costs_its_good_records_nothing() {
         let kafka = FakeKafka::new();
         kafka.0.borrow_mut().broker = too_large;
         let mut rig = Rig::new(policy, kafka)
-            .from_source(&[OUT])
+            .with_receivers(&[OUT])
             .kafka_sink("out");
         rig.push(0, &values(&["a", "large", "b"]), false)
             .expect("pushed");
@@ -168,7 +168,7 @@ fn a_derived_record_that_kafka_refuses_becomes_a_dead_letter_at_once() {
     let kafka = FakeKafka::new();
     kafka.0.borrow_mut().broker = too_large;
     let (mut rig, _) = Rig::new(Policy::DeadLetter, kafka)
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Partition, &[OUT], |batch, out| {
             out.emit(derived("large window"));
@@ -184,7 +184,7 @@ fn a_derived_record_that_kafka_refuses_becomes_a_dead_letter_at_once() {
 #[test]
 fn a_cut_waits_for_the_documents_before_it_and_for_no_later_ones() {
     let (mut rig, script) = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .plugin_sink()
         .transform(Scope::Partition, &[OUT], |batch, out| {
             out.emit(derived("window"));
@@ -210,7 +210,7 @@ fn a_cut_waits_for_the_documents_before_it_and_for_no_later_ones() {
 #[test]
 fn progress_begins_the_retry_timeout_anew() {
     let (mut rig, _) = Rig::new(Policy::Skip, FakeKafka::new())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Record, &[OUT], |batch, out| {
             // One record a call, then it asks for a rest.
@@ -242,7 +242,7 @@ fn progress_begins_the_retry_timeout_anew() {
 #[test]
 fn a_poisoned_record_is_found_in_the_middle_of_a_batch() {
     let (mut rig, _) = Rig::new(Policy::DeadLetter, FakeKafka::new())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Partition, &[OUT], |batch, out| {
             match batch.records.iter().any(|record| text(record) == "poison") {
@@ -268,7 +268,7 @@ fn a_poisoned_record_is_found_in_the_middle_of_a_batch() {
 #[test]
 fn partitions_that_come_back_meet_an_instance_whose_watermark_may_start_lower() {
     let (mut rig, script) = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .transform(Scope::Pipeline, &[OUT], pass);
     let pass_all = |rig: &mut Rig, at_ms| {
@@ -287,7 +287,7 @@ fn partitions_that_come_back_meet_an_instance_whose_watermark_may_start_lower() 
 #[test]
 fn a_sink_may_take_some_records_and_ask_for_a_rest() {
     let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[OUT])
+        .with_receivers(&[OUT])
         .plugin_sink();
     {
         let mut store = rig.store.lock().expect("store");
@@ -306,7 +306,7 @@ fn a_sink_may_take_some_records_and_ask_for_a_rest() {
 #[test]
 fn a_rejection_that_ends_the_host_stays_open_beside_what_is_stored() {
     let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
-        .from_source(&[OUT])
+        .with_receivers(&[OUT])
         .plugin_sink();
     rig.store.lock().expect("store").rejects = Some(|value| value == "bad");
     rig.push(0, &values(&["a", "bad", "b", "bad"]), false)
@@ -316,4 +316,20 @@ fn a_rejection_that_ends_the_host_stays_open_beside_what_is_stored() {
     assert!(matches!(polled, Err(FlowError::Refused { .. })));
     assert_eq!(rig.committable(4), 1);
     assert_eq!(rig.flow.pending(), 2, "both bad ones are open");
+}
+
+#[test]
+fn timers_are_bounded() {
+    let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[TRANSFORM])
+        .kafka_sink("out")
+        .transform(Scope::Partition, &[OUT], |batch, out| {
+            for id in 0..=TIMERS_MAX as u64 {
+                let (slot, at_ms) = (0, i64::MAX);
+                out.request_timer(TimerRequest { slot, id, at_ms });
+            }
+            Consumed::ok(batch.records.len())
+        });
+    rig.push(0, &values(&["a"]), false).expect("pushed");
+    assert!(matches!(rig.run(), Err(FlowError::Broken { .. })));
 }

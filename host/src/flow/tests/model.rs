@@ -61,7 +61,7 @@ fn refused_as(letter: char, value: &str) -> Option<RDKafkaErrorCode> {
 
 fn pipeline(kafka: &FakeKafka) -> Rig {
     let (rig, _) = Rig::new(Policy::DeadLetter, kafka.clone())
-        .from_source(&[TRANSFORM])
+        .with_receivers(&[TRANSFORM])
         .kafka_sink("out")
         .plugin_sink()
         .transform(Scope::Record, &[OUT, Receiver::Sink(1)], letters);

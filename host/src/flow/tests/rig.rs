@@ -344,7 +344,7 @@ impl Rig {
         }
     }
 
-    pub fn from_source(mut self, receivers: &[Receiver]) -> Self {
+    pub fn with_receivers(mut self, receivers: &[Receiver]) -> Self {
         self.flow.source_receivers = vec![receivers.to_vec()];
         self
     }

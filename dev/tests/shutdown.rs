@@ -1,0 +1,121 @@
+//! Ends that are not clean, and members that come and go: exit codes, last lines, and nothing lost.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weir_dev::client::{Row, wait_until};
+use weir_dev::host::{Command, Folder, Host, Signal};
+use weir_dev::judge::Delivery;
+use weir_dev::scene::{Scene, sample_rows};
+
+const SETTLED: Duration = Duration::from_secs(120);
+
+/// A host in the middle of a call that lasts 10 s: the record before has just left, and the next follows at once.
+fn start_in_a_call(scene: &Scene, folder: &Folder) -> Result<Host> {
+    let before = scene.kafka.count(&scene.reduced())?;
+    let host = Command::run(folder, &scene.reduce()).start_ready()?;
+    wait_until("the first record to leave", SETTLED, || {
+        match scene.kafka.count(&scene.reduced()) {
+            Ok(count) if count > before => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    Ok(host)
+}
+
+fn last_line(host: &Host) -> Result<String> {
+    host.log.lines().last().cloned().context("an empty log")
+}
+
+#[test]
+fn a_missed_drain_deadline_and_a_second_signal_end_with_1_and_lose_nothing() -> Result<()> {
+    let scene = Scene::shared("deadline")?;
+    scene.kafka.create_topic(&scene.visits(), 1, &[])?;
+    scene.create_reduced()?;
+    let slow = |shutdown_timeout: &str| {
+        scene.folder(|topology| {
+            let reduce = scene.reduce_in(topology);
+            reduce["transforms"]["reduced"]["config"] = json!({ "processing_delay": "10s" });
+            reduce["shutdown_timeout"] = json!(shutdown_timeout);
+        })
+    };
+    let rows: Vec<Row> = sample_rows()?.into_iter().take(6).collect();
+    scene.kafka.write(&scene.visits(), &rows)?;
+
+    let folder = slow("1s")?;
+    let mut host = start_in_a_call(&scene, &folder)?;
+    host.signal(Signal::Terminate)?;
+    ensure!(host.wait_exit()? == 1, "the deadline passed");
+    let last = last_line(&host)?;
+    ensure!(last.contains("shutdown_timeout"), "{last}");
+
+    let folder = slow("5m")?;
+    let mut host = start_in_a_call(&scene, &folder)?;
+    host.signal(Signal::Terminate)?;
+    host.wait_event("draining", SETTLED)?;
+    host.signal(Signal::Interrupt)?;
+    ensure!(host.wait_exit()? == 1, "a second signal came");
+    let last = last_line(&host)?;
+    ensure!(last.contains("second signal"), "{last}");
+
+    let folder = scene.folder(|_| {})?;
+    let mut host = Command::run(&folder, &scene.reduce()).start_ready()?;
+    scene.wait_reduced(SETTLED)?;
+    let report = scene.judge_reduced(Delivery::AtLeastOnce)?;
+    ensure!(report.counted("good rows") == rows.len(), "{report}");
+    ensure!(host.drain()? == 0);
+    Ok(())
+}
+
+/// Hosts join and leave while rows come: what is handed over is neither lost nor doubled.
+#[test]
+fn members_come_and_go_under_load() -> Result<()> {
+    let scene = Scene::shared("members")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|_| {})?;
+    let sample = sample_rows()?;
+    let mut staying = Command::run(&folder, &scene.reduce()).start_ready()?;
+    for _ in 0..3 {
+        scene.kafka.write(&scene.visits(), &sample)?;
+        let mut passing = Command::run(&folder, &scene.reduce()).start_ready()?;
+        scene.kafka.write(&scene.visits(), &sample)?;
+        ensure!(passing.drain()? == 0, "the host that goes did not drain");
+    }
+    scene.wait_reduced(SETTLED)?;
+    let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
+    ensure!(report.counted("good rows") == 6 * 4_852, "{report}");
+    ensure!(staying.drain()? == 0);
+    Ok(())
+}
+
+/// A member with a name keeps its partitions over a restart, clean or not.
+#[test]
+fn a_named_member_comes_back() -> Result<()> {
+    let scene = Scene::shared("named")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|topology| scene.reduce_in(topology)["tasks"] = json!(2))?;
+    let sample = sample_rows()?;
+    let named = || {
+        let command = Command::run(&folder, &scene.reduce());
+        command.argument("--instance").argument("a").start_ready()
+    };
+    let mut host = named()?;
+    scene.kafka.write(&scene.visits(), &sample)?;
+    ensure!(host.drain()? == 0);
+    let mut host = named()?;
+    scene.kafka.write(&scene.visits(), &sample)?;
+    scene.wait_reduced(SETTLED)?;
+    scene.judge_reduced(Delivery::ExactlyOnce)?;
+    host.kill()?;
+    let mut host = named()?;
+    scene.kafka.write(&scene.visits(), &sample)?;
+    scene.wait_reduced(SETTLED)?;
+    let report = scene.judge_reduced(Delivery::AtLeastOnce)?;
+    ensure!(report.counted("good rows") == 3 * 4_852, "{report}");
+    ensure!(scene.kafka.group(&scene.reduce_group())?.0 == 2);
+    ensure!(host.drain()? == 0);
+    Ok(())
+}
