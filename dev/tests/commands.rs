@@ -151,3 +151,38 @@ fn a_host_that_waits_for_kafka_drains_at_once() -> Result<()> {
     ensure!(host.drain()? == 0);
     Ok(())
 }
+
+#[test]
+fn validate_online_says_that_kafka_is_away() -> Result<()> {
+    let scene = offline("online");
+    let folder = scene.folder(|_| {})?;
+    let ended = Command::new(&folder, &["validate", "--online"]).output()?;
+    ensure!(
+        ended.code == 2 && ended.stderr.contains("online.kafka"),
+        "{ended:?}"
+    );
+    ensure!(ended.stderr.contains("127.0.0.1:9"), "{ended:?}");
+    Ok(())
+}
+
+#[test]
+fn validate_online_warns_of_a_missing_source_topic() -> Result<()> {
+    let scene = Scene::shared("online-topics")?;
+    scene.create_visits()?;
+    let folder = scene.folder(|_| {})?;
+    let ended = Command::new(&folder, &["validate", "--online"]).output()?;
+    ensure!(
+        ended.code == 0 && ended.stderr.contains("online.topic"),
+        "{ended:?}"
+    );
+    // The visits are there, the reduced ones not yet.
+    let missing = format!("The source topic `{}` does not exist.", scene.reduced());
+    ensure!(ended.stderr.contains(&missing), "{ended:?}");
+    ensure!(
+        !ended
+            .stderr
+            .contains(&format!("`{}` does not", scene.visits())),
+        "{ended:?}"
+    );
+    Ok(())
+}

@@ -121,7 +121,7 @@ pub struct ValidateOptions {
     /// How errors are shown
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: AnswerFormat,
-    /// Also ask Kafka and the sinks whether what the file names is there
+    /// Also ask Kafka whether it answers and has the source topics
     #[arg(long)]
     pub online: bool,
 }

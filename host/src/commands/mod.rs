@@ -51,8 +51,12 @@ fn answered(answer: std::io::Result<u8>) -> u8 {
 
 fn validate_file(global: &GlobalOptions, options: &ValidateOptions) -> std::io::Result<u8> {
     let (mut outcome, _) = load::load(&global.file, ParseMode::Run);
-    if options.online {
-        outcome = outcome.and_then(online::check);
+    if let (true, Ok(topology)) = (options.online, &mut outcome) {
+        let report = online::ask(topology);
+        match report.has_errors() {
+            true => outcome = Err(report),
+            false => topology.warnings = report,
+        }
     }
     let format = match options.format {
         AnswerFormat::Text => validate::Format::Text,

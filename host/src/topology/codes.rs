@@ -168,8 +168,8 @@ codes! {
     error PLUGIN_OPTION_TYPE = "plugin.option_type": "An option has another type than the plugin's schema says.";
     error PLUGIN_OPTION_VALUE = "plugin.option_value": "The plugin does not accept the option's value.";
 
-    error ONLINE_KAFKA = "online.kafka_unreachable": "No broker of a pipeline answers (`weir validate --online`).";
-    warning ONLINE_TOPIC = "online.topic_missing": "A source topic does not exist; a host would wait for it (`weir validate --online`).";
+    error ONLINE_KAFKA = "online.kafka": "Kafka did not answer (`weir validate --online` only).";
+    warning ONLINE_TOPIC = "online.topic": "A source topic does not exist (`weir validate --online` only).";
 
     error TOO_MANY = "topology.too_many_errors": "The file has more errors than are listed.";
 }

@@ -117,6 +117,21 @@ impl Report {
         }
     }
 
+    /// Adds what concerns the file as a whole: found after it was read, and without a line of it.
+    pub fn add_of_file(&mut self, code: Code, path: &str, message: &str, help: &str) {
+        self.diagnostics.push(Diagnostic {
+            code,
+            severity: code.severity(),
+            file: self.file.clone(),
+            line: 0,
+            column: 0,
+            path: path.to_owned(),
+            message: message.to_owned(),
+            help: help.to_owned(),
+            span: 0..0,
+        });
+    }
+
     /// Whether the file is refused.
     pub fn has_errors(&self) -> bool {
         self.diagnostics

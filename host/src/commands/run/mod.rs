@@ -97,16 +97,15 @@ fn choose<'t>(topology: &'t Topology, name: Option<&str>) -> Result<&'t Pipeline
     let file = topology.path.display();
     match (name, topology.pipelines.as_slice()) {
         (Some(name), _) => topology.pipeline(name).ok_or_else(|| {
+            // A third of the letters wrong is no longer a slip of the fingers.
+            let slips_max = name.len().div_ceil(3);
             let near = names
                 .iter()
-                .find(|known| strsim::damerau_levenshtein(known, name) <= 3);
+                .find(|known| strsim::damerau_levenshtein(known, name) <= slips_max);
             let hint = near
                 .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
-            format!(
-                "run.unknown_pipeline: {file} declares no pipeline `{name}`{hint} It declares: {}",
-                names.join(", ")
-            )
+                .unwrap_or_else(|| format!("; it declares {}", names.join(", ")));
+            format!("run.unknown_pipeline: {file} declares no pipeline `{name}`{hint}")
         }),
         (None, [only]) => Ok(only),
         (None, _) => Err(format!(

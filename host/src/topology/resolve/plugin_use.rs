@@ -93,9 +93,10 @@ fn note_missing(cx: &Context, name: &str, wanted: PluginKind, at: &Located) {
         if let Some(file) = unnamed.iter().flat_map(|unusable| &unusable.files).next() {
             return format!("It may be the refused {}; see the warning about that file.", quoted(&file.display().to_string()));
         }
-        match candidates().next() {
-            None => "Put its library into a folder named under `plugins:`; `make build` builds the ones here.".into(),
-            Some(_) => format!("Known {}s: {}.", wanted.as_str(), listed(candidates(), "and")),
+        // The built-in sink is always there, and says nothing about the folders.
+        match names.is_empty() {
+            true => "Put its library into a folder named under `plugins:`; `make build` builds the ones here.".into(),
+            false => format!("Known {}s: {}.", wanted.as_str(), listed(candidates(), "and")),
         }
     });
     let message = format!("There is no {} plugin {}.", wanted.as_str(), quoted(name));
