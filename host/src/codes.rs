@@ -98,7 +98,17 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
     ),
     row(
         "kafka.record_too_large",
-        "Kafka refused a record for good, because of its size, format or timestamp.",
+        "The client, or a broker, refused a record for good, because of its size.",
+        "`on_error` takes it. Where a broker refused, the task goes back and reads one record at a time to find it.",
+    ),
+    row(
+        "kafka.invalid_timestamp",
+        "A broker refused a record because of its timestamp.",
+        "The task goes back and reads one record at a time; `on_error` takes the one that is refused.",
+    ),
+    row(
+        "kafka.invalid_record",
+        "A broker refused a record because of its format: a compacted topic wants a key.",
         "The task goes back and reads one record at a time; `on_error` takes the one that is refused.",
     ),
     row(
@@ -138,7 +148,12 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
     ),
     row(
         "task.crash_loop",
-        "A task broke nine times without a minute of work between.",
+        "A task broke nine times without a minute of work between, and without learning which record is at fault.",
+        "The host ends with exit code 1; the line names the last cause.",
+    ),
+    row(
+        "task.poisoned",
+        "Stateful plugins panicked at more than 1,000 records of a task.",
         "The host ends with exit code 1; the line names the last cause.",
     ),
     row(

@@ -211,6 +211,7 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         slots: Slots::default(),
         unflushed: Vec::new(),
         unflushed_dead_letters: Vec::new(),
+        closed_below: 0,
         timers: BTreeMap::new(),
         poison,
         cut: None,

@@ -136,21 +136,16 @@ impl Ledger {
         first
     }
 
-    /// Numbers derived records; `positions` says where they stand in their batch.
-    pub fn open_derived(
-        &mut self,
-        transform: usize,
-        positions: Vec<u32>,
-        targets: u32,
-        keep_bytes: bool,
-    ) -> u64 {
+    /// Numbers derived records; `positions` says where they stand in their batch. Their bytes stay until all of them are
+    /// settled: they are few, and they cannot be read again one at a time to find the one that Kafka refuses.
+    pub fn open_derived(&mut self, transform: usize, positions: Vec<u32>, targets: u32) -> u64 {
         let entries = positions.clone();
         let entries = entries.iter().map(|_| (SLOT_ALL, -1));
         self.open_run(
             Maker::Transform(transform),
             entries,
             targets,
-            keep_bytes,
+            true,
             positions,
         )
     }
@@ -424,7 +419,7 @@ mod tests {
     fn derived_records_hold_no_offset_but_are_known_until_settled() {
         let mut ledger = Ledger::new();
         let source = ledger.open_source(0, 3..4, 1, false);
-        let derived = ledger.open_derived(2, vec![4, 6], 1, false);
+        let derived = ledger.open_derived(2, vec![4, 6], 1);
         ledger.attach(derived, &batch());
         assert_eq!(frontier(&ledger, vec![4]), [3]);
         assert!(!ledger.has_open_derived_below(derived));

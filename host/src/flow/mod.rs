@@ -11,10 +11,12 @@ mod outbox;
 mod refusal;
 mod sink;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod transform;
 mod watermark;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use weir_plugin_api::{Batch, Failure, Output, Record, SEQ_DERIVED, SLOT_ALL, Tim
 
 pub use build::{FlowParts, build, node_labels, plugin_or_kafka};
 pub use ledger::{Ledger, SettledCounts, mark};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, Producers};
 pub use refusal::{Origin, Refusal, Stage};
 pub use sink::{SinkNode, Target};
 pub use slots::{SlotKey, Slots};
@@ -33,10 +35,12 @@ pub use transform::TransformNode;
 pub use watermark::{PartitionTime, TimeRules};
 
 use crate::clock::Clock;
+use crate::kafka::DeliveryFailure;
 use crate::metrics::{NodeIndex, TaskCounters};
 use crate::plugin::{CallError, CallErrorKind, TransformInstance};
 use crate::status::{CallMonitor, TaskState};
-use crate::topology::{OnError, Policy};
+use crate::topology::{OnError, Policy, Scope};
+use ledger::Maker;
 use refusal::{headers, shown_key};
 use sink::Verdict;
 use transform::UNEXPLAINED_PANICS_MAX;
@@ -45,12 +49,17 @@ use transform::UNEXPLAINED_PANICS_MAX;
 pub const INPUT_RECORDS_MAX: usize = 8_192;
 /// Records of a task that may be unsettled at once: 2 s of 250,000 records/s, 12 MB of ledger.
 pub const UNSETTLED_RECORDS_MAX: usize = 500_000;
+/// Timers that transforms may wait for at once (I9): each is looked at in every turn, and 100,000 take a millisecond.
+pub const TIMERS_MAX: usize = 100_000;
 /// A call that lasted this long ends the round: the task polls, flushes and commits before the next.
 pub const SLOW_CALL: Duration = Duration::from_millis(100);
 /// Wait before a sink that asked for a retry without a time is offered records again.
 const SINK_RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Wait between two tries to put a dead letter into a full producer queue.
 const DEAD_LETTER_RETRY_WAIT: Duration = Duration::from_millis(50);
+
+/// In place of a `seq` that is not to be settled; no record has it.
+const NOBODY: u64 = SEQ_DERIVED;
 
 /// Who receives a node's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,10 +135,12 @@ pub struct Flow {
     /// Where the transforms' and the sinks' counts stand.
     transform_counters: Vec<NodeIndex>,
     sink_counters: Vec<NodeIndex>,
-    /// Produced to sinks of type `kafka` and not yet flushed.
+    /// Produced to sinks of type `kafka` and not yet flushed; [`NOBODY`] where the record's place stays open for good.
     unflushed: Vec<u64>,
-    /// Dead letters not yet flushed.
+    /// Dead letters not yet flushed; as above.
     unflushed_dead_letters: Vec<u64>,
+    /// Transforms below this index run no more: one of them met the record at which `on_error: fail` ends the host.
+    closed_below: usize,
     /// (transform, slot, id) -> when.
     timers: BTreeMap<(usize, u32, u64), i64>,
     poison: BTreeMap<Poison, String>,
@@ -227,7 +238,11 @@ impl Flow {
             let Some(index) = runnable else {
                 return Ok(Advance::Idle);
             };
-            if self.run_transform(index, counters)? == Advance::Yielded {
+            let ran = self.run_transform(index, counters);
+            if matches!(ran, Err(FlowError::Refused { .. })) {
+                self.closed_below = self.closed_below.max(index + 1);
+            }
+            if ran? == Advance::Yielded {
                 for index in 0..self.sinks.len() {
                     self.drain_into_sink(index)?;
                 }
@@ -239,7 +254,7 @@ impl Flow {
     fn can_run(&self, index: usize, now: Instant) -> bool {
         let node = &self.transforms[index];
         let room = |receiver: &Receiver| self.waiting(*receiver) < INPUT_RECORDS_MAX;
-        node.next(now).is_some() && node.receivers.iter().all(room)
+        index >= self.closed_below && node.next(now).is_some() && node.receivers.iter().all(room)
     }
 
     /// One call of a transform, and everything that follows from it.
@@ -259,6 +274,7 @@ impl Flow {
                 Advance::Idle
             });
         }
+        let range = self.up_to_poison(index, &input, range);
         let scope = CallScope {
             slots: self.slots.names(),
             now_ms: self.clock.now_ms(),
@@ -298,6 +314,10 @@ impl Flow {
         }
         match error {
             Some(error) if error.kind == CallErrorKind::Retryable => {
+                if records > 0 {
+                    // It is another record that fails now: its `retry_timeout` begins.
+                    self.transforms[index].retry = None;
+                }
                 self.retry_or_refuse(index, &input, range.start + records, &error)?;
                 Ok(Advance::Yielded)
             }
@@ -315,7 +335,8 @@ impl Flow {
     }
 
     /// Under `on_error: fail` nothing of the first refused record and those behind it moves on: what stands before it is
-    /// delivered and committed, up to exactly there.
+    /// delivered and committed, up to exactly there. Records derived from many move on all the same: the state that
+    /// they came from holds them no more.
     fn stop_before_refused(
         &self,
         index: usize,
@@ -324,26 +345,39 @@ impl Flow {
         records: usize,
         mut collected: Collected,
     ) -> (usize, Collected, Option<(u64, Refusal)>) {
-        let first = collected.failures.iter().min_by_key(|failure| failure.seq);
-        let (Policy::Fail, Some(first)) = (self.on_error.policy, first) else {
+        if self.on_error.policy != Policy::Fail || collected.failures.is_empty() {
+            return (records, collected, None);
+        }
+        let consumed = input.records().get(range.clone()).unwrap_or_default();
+        let consumed = consumed.get(..records).unwrap_or_default();
+        let refused = consumed.iter().enumerate().find_map(|(at, record)| {
+            let mut failures = collected.failures.iter();
+            failures
+                .find(|failure| failure.seq == record.seq)
+                .map(|failure| (at, failure))
+        });
+        let Some((before, failure)) = refused else {
             return (records, collected, None);
         };
-        let seq = first.seq;
-        let refusal = self.transform_refusal(index, first);
-        let inputs = input.records().get(range.clone()).unwrap_or_default();
-        let before = inputs
-            .iter()
-            .position(|record| record.seq >= seq)
-            .unwrap_or(records);
-        let outputs = collected.batch.records();
-        let kept = outputs
-            .iter()
-            .position(|record| record.seq >= seq || record.seq == SEQ_DERIVED);
-        let kept = kept.unwrap_or(outputs.len());
-        collected.batch.truncate(kept);
+        let (seq, refusal) = (failure.seq, self.transform_refusal(index, failure));
+        // Outputs may stand in any order, inputs derived from one record may share its number.
+        let kept: BTreeSet<u64> = consumed[..before].iter().map(|record| record.seq).collect();
+        collected
+            .batch
+            .retain(|record| record.seq == SEQ_DERIVED || kept.contains(&record.seq));
         collected.failures.clear();
         collected.timers.clear();
         (before, collected, Some((seq, refusal)))
+    }
+
+    /// The range as far as the first record at which this transform is known to panic.
+    fn up_to_poison(&self, index: usize, batch: &OwnedBatch, range: Range<usize>) -> Range<usize> {
+        if self.poison.is_empty() {
+            return range;
+        }
+        let poisoned =
+            (range.start..range.end).find(|at| self.poisoned(index, batch, *at).is_some());
+        range.start..poisoned.unwrap_or(range.end)
     }
 
     fn poisoned(&self, index: usize, batch: &OwnedBatch, at: usize) -> Option<(u64, Refusal)> {
@@ -380,7 +414,7 @@ impl Flow {
             failures,
             timers,
         } = collected;
-        self.take_timers(index, &timers);
+        self.take_timers(index, &timers)?;
         let receivers = self.transforms[index].receivers.clone();
         let targets = u32::try_from(receivers.len()).unwrap_or(u32::MAX);
         let mut derived = Vec::new();
@@ -391,7 +425,7 @@ impl Flow {
             }
         }
         let first_derived = (!derived.is_empty()).then(|| {
-            let first = self.ledger.open_derived(index, derived, targets, false);
+            let first = self.ledger.open_derived(index, derived, targets);
             batch.number_derived(first);
             first
         });
@@ -420,11 +454,21 @@ impl Flow {
         }
     }
 
-    fn take_timers(&mut self, index: usize, timers: &[TimerRequest]) {
+    fn take_timers(&mut self, index: usize, timers: &[TimerRequest]) -> Result<(), FlowError> {
         for timer in timers {
             self.timers
                 .insert((index, timer.slot, timer.id), timer.at_ms);
         }
+        if self.timers.len() <= TIMERS_MAX {
+            return Ok(());
+        }
+        Err(FlowError::Broken {
+            code: "plugin.protocol.timers".into(),
+            message: format!(
+                "node `{}` asks for more than {TIMERS_MAX} timers at once; set one for each window, not for each record",
+                self.transforms[index].name
+            ),
+        })
     }
 
     /// Waits and tries again, or, past `retry_timeout`, gives the record at the front to `on_error`.
@@ -504,6 +548,7 @@ impl Flow {
             });
         }
         node.instance = (node.factory)().map_err(|error| broken(&node.name, &error))?;
+        node.retry = None;
         if given == 1 {
             let (seq, refusal) = (first.seq, panic_refusal(node, &message));
             node.input.consume(1);
@@ -616,39 +661,9 @@ impl Flow {
             return Ok(());
         }
         node.retry_at = None;
-        while let Some((batch, range)) = node.input.front() {
-            let taken = match &mut node.target {
-                Target::Kafka { topic } => {
-                    let records = batch.records().get(range.clone()).unwrap_or_default();
-                    let taken = self.outbox.produce(&node.name, topic, records);
-                    for record in &records[..taken.min(records.len())] {
-                        self.unflushed.push(record.seq);
-                        self.ledger.release_bytes(record.seq);
-                    }
-                    taken
-                }
-                Target::Plugin(sink) => {
-                    let flag = self.monitor.yield_flag();
-                    let scope = CallScope {
-                        slots: self.slots.names(),
-                        now_ms: self.clock.now_ms(),
-                        yield_flag: flag,
-                    };
-                    self.monitor.begin(self.transforms.len() + index);
-                    let answer = sink.write(&batch, range.clone(), scope);
-                    self.monitor.end();
-                    match answer {
-                        Ok(taken) => taken,
-                        Err(error) if error.kind == CallErrorKind::Retryable => {
-                            node.retry_at =
-                                Some(now + error.retry_after.unwrap_or(SINK_RETRY_WAIT));
-                            0
-                        }
-                        Err(error) => return Err(broken(&node.name, &error)),
-                    }
-                }
-            };
-            node.input.consume(taken);
+        while let Some((batch, range)) = self.sinks[index].input.front() {
+            let taken = self.offer(index, &batch, range.clone(), now)?;
+            let node = &mut self.sinks[index];
             if taken < range.len() {
                 // Full since the first moment at which it took nothing.
                 node.full_since = if taken > 0 {
@@ -660,8 +675,54 @@ impl Flow {
             }
             node.full_since = None;
         }
-        node.full_since = None;
+        self.sinks[index].full_since = None;
         Ok(())
+    }
+
+    /// Offers a sink the front of its input; answers how many records it took.
+    fn offer(
+        &mut self,
+        index: usize,
+        batch: &Rc<OwnedBatch>,
+        range: Range<usize>,
+        now: Instant,
+    ) -> Result<usize, FlowError> {
+        let node = &mut self.sinks[index];
+        match &mut node.target {
+            Target::Kafka { topic } => {
+                let records = batch.records().get(range).unwrap_or_default();
+                let taken = self.outbox.produce(&node.name, topic, records);
+                let records = records.get(..taken).unwrap_or(records);
+                node.input.consume(records.len());
+                self.unflushed
+                    .extend(records.iter().map(|record| record.seq));
+                // What the client refuses by itself shows at once, while the originals are still here.
+                let refused = self.take_failures();
+                for record in records {
+                    self.ledger.release_bytes(record.seq);
+                }
+                refused.map(|()| records.len())
+            }
+            Target::Plugin(sink) => {
+                let scope = CallScope {
+                    slots: self.slots.names(),
+                    now_ms: self.clock.now_ms(),
+                    yield_flag: self.monitor.yield_flag(),
+                };
+                self.monitor.begin(self.transforms.len() + index);
+                let (taken, error) = sink.write(batch, range, scope);
+                self.monitor.end();
+                node.input.consume(taken);
+                match error {
+                    None => Ok(taken),
+                    Some(error) if error.kind == CallErrorKind::Retryable => {
+                        node.retry_at = Some(now + error.retry_after.unwrap_or(SINK_RETRY_WAIT));
+                        Ok(taken)
+                    }
+                    Some(error) => Err(broken(&node.name, &error)),
+                }
+            }
+        }
     }
 
     /// Takes the verdicts that sinks have ready.
@@ -725,52 +786,101 @@ impl Flow {
         Ok(())
     }
 
-    /// Settles what Kafka has taken: waits at most `wait` for it; answers whether nothing is on its way there.
+    /// Settles what Kafka has taken: waits at most `wait` for it (twice that where refused records become dead letters);
+    /// answers whether nothing is on its way there.
     ///
     /// # Errors
-    /// See [`FlowError`].
+    /// See [`FlowError`]. What was delivered is settled all the same, and a record whose refusal is the error stays
+    /// open, so that a commit after it goes exactly as far as that record.
     pub fn flush_outbox(&mut self, wait: Duration) -> Result<bool, FlowError> {
-        if self.unflushed.is_empty() && self.unflushed_dead_letters.is_empty() {
-            return Ok(true);
-        }
-        let flushed = self.outbox.flush(wait);
-        let failures = self.outbox.take_failures();
-        self.check_outbox()?;
-        for failure in &failures {
-            self.take_delivery_failure(failure)?;
-        }
-        if !flushed {
-            return Ok(false);
-        }
-        let refused = |seq: &u64| failures.iter().any(|failure| failure.seq == *seq);
-        for seq in std::mem::take(&mut self.unflushed) {
-            // A produce error of one of a record's outputs was refused above; its other outputs were delivered.
-            if failures.is_empty() || !refused(&seq) {
-                self.ledger.mark(seq, mark::DELIVERED);
+        // Two rounds at most: the first may make dead letters, of which none makes another.
+        while !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty() {
+            let (produced, letters) = (self.unflushed.len(), self.unflushed_dead_letters.len());
+            let flushed = self.outbox.flush(wait);
+            let refused = self.take_failures();
+            if flushed {
+                // Of a record that was refused above this says nothing: outcomes have a precedence.
+                for seq in self.unflushed.drain(..produced) {
+                    self.ledger.mark(seq, mark::DELIVERED);
+                    self.ledger.done_without_bytes(seq);
+                }
+                for seq in self.unflushed_dead_letters.drain(..letters) {
+                    self.ledger.done_without_bytes(seq);
+                }
             }
-            self.ledger.done_without_bytes(seq);
+            refused?;
+            self.check_outbox()?;
+            if !flushed {
+                return Ok(false);
+            }
         }
-        for seq in std::mem::take(&mut self.unflushed_dead_letters) {
-            self.ledger.done_without_bytes(seq);
+        Ok(true)
+    }
+
+    /// Gives to `on_error` what Kafka or its client has refused.
+    fn take_failures(&mut self) -> Result<(), FlowError> {
+        let failures = self.outbox.take_failures();
+        if failures.is_empty() {
+            return Ok(());
         }
-        // Refusals just made dead letters of their own.
-        match self.unflushed_dead_letters.is_empty() {
-            true => Ok(true),
-            false => self.flush_outbox(wait),
+        let alone = self.alone_in_flight();
+        let mut answer = Ok(());
+        for failure in failures {
+            let taken = self.take_delivery_failure(&failure, alone);
+            if taken.is_err() {
+                self.keep_open(&failure);
+            }
+            answer = answer.and(taken);
+        }
+        answer
+    }
+
+    /// The record of everything that is on its way to Kafka, if it is only one.
+    fn alone_in_flight(&self) -> Option<u64> {
+        let mut in_flight = self.unflushed.iter().chain(&self.unflushed_dead_letters);
+        let first = *in_flight.next()?;
+        in_flight.all(|seq| *seq == first).then_some(first)
+    }
+
+    fn is_dead_letter(&self, failure: &DeliveryFailure) -> bool {
+        self.on_error.policy == Policy::DeadLetter && failure.topic == self.on_error.topic
+    }
+
+    /// The place of a refused output whose record nothing became of is never settled (I1).
+    fn keep_open(&mut self, failure: &DeliveryFailure) {
+        let places = match self.is_dead_letter(failure) {
+            true => &mut self.unflushed_dead_letters,
+            false => &mut self.unflushed,
+        };
+        if let Some(place) = places.iter_mut().find(|seq| **seq == failure.seq) {
+            *place = NOBODY;
         }
     }
 
     fn take_delivery_failure(
         &mut self,
-        failure: &crate::kafka::DeliveryFailure,
+        failure: &DeliveryFailure,
+        alone: Option<u64>,
     ) -> Result<(), FlowError> {
         let message = format!(
             "Kafka refused a record for the topic `{}`: {}",
             failure.topic, failure.code
         );
-        if !failure.is_records_fault() {
+        let Some(code) = failure.records_fault() else {
             return Err(FlowError::Broken {
                 code: "kafka.produce".into(),
+                message,
+            });
+        };
+        // A broker refuses a whole batch for one record of it. Who is at fault shows when each travels alone. Records
+        // derived from many cannot be had one at a time.
+        let is_derived = self
+            .ledger
+            .get(failure.seq)
+            .is_some_and(|known| known.maker != Maker::Source);
+        if !failure.is_local && !is_derived && alone != Some(failure.seq) {
+            return Err(FlowError::Isolate {
+                code: code.into(),
                 message,
             });
         }
@@ -778,11 +888,11 @@ impl Flow {
             stage: Stage::KafkaProduce,
             node: failure.topic.clone(),
             class: "kafka".into(),
-            code: "kafka.record_too_large".into(),
+            code: code.into(),
             message,
             detail: String::new(),
         };
-        if self.on_error.policy == Policy::DeadLetter && failure.topic == self.on_error.topic {
+        if self.is_dead_letter(failure) {
             // A dead letter that cannot be written leaves no place for the record.
             let policy = std::mem::replace(&mut self.on_error.policy, Policy::Fail);
             let answer = self.refuse(failure.seq, &refusal);
@@ -790,6 +900,17 @@ impl Flow {
             return answer;
         }
         self.refuse(failure.seq, &refusal)
+    }
+
+    /// After [`FlowError::Refused`]: moves on what stands before the refused record, as far as it goes without waiting.
+    pub fn finish_before_refused(&mut self, counters: &mut TaskCounters) {
+        // Each further refusal closes one transform more.
+        for _ in 0..=self.transforms.len() {
+            match self.advance(counters) {
+                Err(FlowError::Refused { .. }) => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Finishes everything that was given, at most for `wait` a step; true when all of it is settled.
@@ -807,21 +928,6 @@ impl Flow {
         Ok(sinks_done && outbox_done && !waiting && self.transforms_are_idle())
     }
 
-    /// After a refusal under `on_error: fail`: what has left the transforms is delivered, nothing more is transformed.
-    ///
-    /// # Errors
-    /// See [`FlowError`].
-    pub fn deliver(
-        &mut self,
-        wait: Duration,
-        counters: &mut TaskCounters,
-    ) -> Result<bool, FlowError> {
-        for index in 0..self.sinks.len() {
-            self.drain_into_sink(index)?;
-        }
-        self.flush(wait, counters)
-    }
-
     /// Tells transforms that event time has passed; each sees its watermark rise only.
     ///
     /// # Errors
@@ -832,7 +938,6 @@ impl Flow {
         at_ms: i64,
         counters: &mut TaskCounters,
     ) -> Result<(), FlowError> {
-        use crate::topology::Scope;
         for index in 0..self.transforms.len() {
             let node = &mut self.transforms[index];
             let wanted = node.timers && ((node.scope == Scope::Pipeline) == (slot == SLOT_ALL));
@@ -965,6 +1070,24 @@ impl Flow {
         Ok(())
     }
 
+    /// Makes the transforms anew whose state spans partitions; nothing of it is left, every slot is released. Event
+    /// time never falls inside an instance, and partitions that come back are read from before its watermark.
+    ///
+    /// # Errors
+    /// A plugin that cannot make its instance.
+    pub fn renew(&mut self) -> Result<(), FlowError> {
+        let spans = |node: &TransformNode| node.scope == Scope::Pipeline;
+        self.cut = None;
+        self.timers
+            .retain(|(index, ..), _| !spans(&self.transforms[*index]));
+        for node in self.transforms.iter_mut().filter(|node| spans(node)) {
+            let fresh = (node.factory)().map_err(|error| broken(&node.name, &error))?;
+            node.watermarks.clear();
+            stop_transform(&node.name, std::mem::replace(&mut node.instance, fresh));
+        }
+        Ok(())
+    }
+
     /// Source records not settled.
     pub fn pending(&self) -> u64 {
         self.ledger.pending()
@@ -988,9 +1111,33 @@ impl Flow {
         self.sinks.iter().filter_map(|node| node.full_since).min()
     }
 
+    /// True while something waits for a sink to take it.
+    pub fn waits_for_sink(&self) -> bool {
+        self.sinks.iter().any(|node| !node.input.is_empty())
+    }
+
+    /// True when the ledger is full of records that the next flush of the producer may settle.
+    pub fn wants_flush(&self) -> bool {
+        self.ledger.kept() >= UNSETTLED_RECORDS_MAX && !self.unflushed.is_empty()
+    }
+
+    /// True while something is on its way to Kafka, as far as is known.
+    pub fn has_unflushed(&self) -> bool {
+        !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty()
+    }
+
+    /// When a transform that asked for a retry is called again.
+    pub fn next_retry(&self) -> Option<Instant> {
+        let waiting = self.transforms.iter().filter(|node| !node.input.is_empty());
+        waiting
+            .filter_map(|node| Some(node.retry.as_ref()?.at))
+            .min()
+    }
+
     /// What keeps records from moving on, for `/readyz`.
     pub fn trouble(&self) -> Option<TaskState> {
-        let retrying = self.transforms.iter().find_map(|node| {
+        let waiting = self.transforms.iter().filter(|node| !node.input.is_empty());
+        let retrying = waiting.into_iter().find_map(|node| {
             let retry = node.retry.as_ref()?;
             Some(TaskState::Retrying {
                 node: node.name.clone(),
@@ -1013,15 +1160,19 @@ impl Flow {
     /// Last calls to the plugins.
     pub fn stop(self) {
         for node in self.transforms {
-            if let Err(error) = node.instance.stop() {
-                tracing::warn!(event = "plugin_stop_failed", node = node.name, reason = %error);
-            }
+            stop_transform(&node.name, node.instance);
         }
         for node in self.sinks {
             if let Target::Plugin(sink) = node.target {
                 sink.stop();
             }
         }
+    }
+}
+
+fn stop_transform(node: &str, instance: TransformInstance) {
+    if let Err(error) = instance.stop() {
+        tracing::warn!(event = "plugin_stop_failed", node, reason = %error);
     }
 }
 

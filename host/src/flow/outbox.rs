@@ -1,10 +1,12 @@
 //! Where records leave for Kafka: sinks of type `kafka` and dead letters.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use weir_plugin_api::Record;
 
-use crate::kafka::{DeliveryFailure, Producer};
+use crate::kafka::{ClientError, DeliveryFailure, Producer};
+use crate::topology::{Pipeline, SinkKind};
 
 /// One per task. A completed flush settles everything handed over before it that no failure names.
 pub trait Outbox {
@@ -24,26 +26,112 @@ pub trait Outbox {
     fn fatal_error(&self) -> Option<String>;
 }
 
-impl Outbox for Producer {
-    fn produce(&mut self, _sink: &str, topic: &str, records: &[Record<'_>]) -> usize {
-        let handled = Producer::produce(self, topic, records);
-        self.poll();
+/// The producers of a task: the pipeline's own, for dead letters and every sink that changes no property, and one for each
+/// other set of properties that a sink asks for (another cluster, another compression).
+pub struct Producers {
+    own: Producer,
+    others: Vec<Other>,
+}
+
+struct Other {
+    /// Names of the sinks that write through it.
+    sinks: Vec<String>,
+    producer: Producer,
+}
+
+impl Producers {
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn new(pipeline: &Pipeline) -> Result<Self, ClientError> {
+        let sinks = pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
+            SinkKind::Kafka { kafka, .. } => Some((sink.name.as_str(), &kafka.producer)),
+            SinkKind::Plugin { .. } => None,
+        });
+        let others = by_properties(&pipeline.kafka.producer, sinks).into_iter();
+        let others = others.map(|(properties, sinks)| {
+            Ok(Other {
+                sinks,
+                producer: Producer::new(properties)?,
+            })
+        });
+        Ok(Producers {
+            own: Producer::new(&pipeline.kafka.producer)?,
+            others: others.collect::<Result<_, ClientError>>()?,
+        })
+    }
+
+    fn of(&mut self, sink: &str) -> &mut Producer {
+        let other = self
+            .others
+            .iter_mut()
+            .find(|other| other.sinks.iter().any(|name| name == sink));
+        other.map_or(&mut self.own, |other| &mut other.producer)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Producer> {
+        std::iter::once(&self.own).chain(self.others.iter().map(|other| &other.producer))
+    }
+}
+
+type Properties = BTreeMap<String, String>;
+
+/// The sets of properties that differ from `own`, each with its sinks.
+fn by_properties<'p>(
+    own: &Properties,
+    sinks: impl Iterator<Item = (&'p str, &'p Properties)>,
+) -> Vec<(&'p Properties, Vec<String>)> {
+    let mut sets: Vec<(&Properties, Vec<String>)> = Vec::new();
+    for (sink, properties) in sinks.filter(|(_, properties)| *properties != own) {
+        match sets.iter_mut().find(|(known, _)| *known == properties) {
+            Some((_, sinks)) => sinks.push(sink.to_owned()),
+            None => sets.push((properties, vec![sink.to_owned()])),
+        }
+    }
+    sets
+}
+
+impl Outbox for Producers {
+    fn produce(&mut self, sink: &str, topic: &str, records: &[Record<'_>]) -> usize {
+        let producer = self.of(sink);
+        let handled = producer.produce(topic, records);
+        producer.poll();
         handled
     }
 
     fn dead_letter(&mut self, topic: &str, record: &Record<'_>, headers: &[(&str, &str)]) -> bool {
-        self.produce_one(topic, record, headers)
+        self.own.produce_one(topic, record, headers)
     }
 
     fn flush(&mut self, wait: Duration) -> bool {
-        Producer::flush(self, wait)
+        let deadline = Instant::now() + wait;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        // Each has its turn, also when the one before has used up the time.
+        let pending = self.all().filter(|producer| !producer.flush(left()));
+        pending.count() == 0
     }
 
     fn take_failures(&mut self) -> Vec<DeliveryFailure> {
-        Producer::take_failures(self)
+        self.all().flat_map(Producer::take_failures).collect()
     }
 
     fn fatal_error(&self) -> Option<String> {
-        Producer::fatal_error(self)
+        self.all().find_map(Producer::fatal_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_share_a_producer_only_where_all_properties_are_equal() {
+        let properties = |servers: &str| {
+            Properties::from([("bootstrap.servers".to_owned(), servers.to_owned())])
+        };
+        let (own, far, same) = (properties("a"), properties("b"), properties("a"));
+        let sinks = [("near", &same), ("far", &far), ("also_far", &far)];
+        let sets = by_properties(&own, sinks.into_iter());
+        let names = vec!["far".to_owned(), "also_far".to_owned()];
+        assert_eq!(sets, [(&far, names)]);
     }
 }

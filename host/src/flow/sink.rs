@@ -73,13 +73,13 @@ impl PluginSink {
         }
     }
 
-    /// Offers records; answers how many, from the front, the plugin accepted.
+    /// Offers records; answers how many, from the front, the plugin accepted, and why it took no more if it says so.
     pub fn write(
         &mut self,
         batch: &Rc<OwnedBatch>,
         range: Range<usize>,
         scope: CallScope<'_>,
-    ) -> Result<usize, CallError> {
+    ) -> (usize, Option<CallError>) {
         let numbers = self.first + self.deliveries.len() as u64..;
         let (_, numbered) = collect(
             batch,
@@ -99,9 +99,6 @@ impl PluginSink {
             scope.yield_flag,
         );
         let processed = self.instance.write(&view, &mut self.settlements);
-        if let Some(error) = processed.error {
-            return Err(error);
-        }
         let accepted = batch
             .records()
             .get(range)
@@ -111,7 +108,7 @@ impl PluginSink {
         self.deliveries
             .extend(accepted.map(|record| Some(record.seq)));
         self.open += processed.consumed;
-        Ok(processed.consumed)
+        (processed.consumed, processed.error)
     }
 
     /// Lets the plugin report.

@@ -308,3 +308,86 @@ impl Drop for GroupConsumer {
         self.context.with(|noted| noted.is_closing = true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+
+    use super::*;
+
+    /// Longest wait for the mock cluster and for a close.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn join(servers: &str, strategy: &str) -> GroupConsumer {
+        let properties = BTreeMap::from([
+            ("bootstrap.servers".to_owned(), servers.to_owned()),
+            (
+                "partition.assignment.strategy".to_owned(),
+                strategy.to_owned(),
+            ),
+        ]);
+        let topics = ["t".to_owned()];
+        let wake = thread::current();
+        GroupConsumer::join(&properties, "g", None, &topics, wake).expect("joins")
+    }
+
+    fn next(consumer: &GroupConsumer) -> Option<Rebalance> {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            let rebalance = consumer.poll();
+            if rebalance.is_some() {
+                return rebalance;
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        None
+    }
+
+    /// Closes a member that was told what `tell` waits for and has not answered.
+    fn closes_unanswered(strategy: &'static str, tell: fn(&GroupConsumer, &str)) {
+        let cluster: MockCluster<'_, DefaultProducerContext> =
+            MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("t", 2, 1).expect("a topic");
+        let servers = cluster.bootstrap_servers();
+        let (closed, is_closed) = mpsc::channel();
+        let member = thread::spawn(move || {
+            let consumer = join(&servers, strategy);
+            tell(&consumer, &servers);
+            drop(consumer);
+            closed.send(())
+        });
+        let ended = is_closed.recv_timeout(4 * DEADLINE);
+        assert_eq!(ended, Ok(()), "{strategy}: panicked, or does not close");
+        assert!(member.join().is_ok());
+    }
+
+    fn tell_assignment(consumer: &GroupConsumer, _: &str) {
+        assert!(matches!(next(consumer), Some(Rebalance::Assign(_))));
+    }
+
+    fn tell_revocation(consumer: &GroupConsumer, servers: &str) {
+        let Some(Rebalance::Assign(partitions)) = next(consumer) else {
+            panic!("nothing was assigned");
+        };
+        let positions: Vec<_> = partitions.into_iter().map(|at| (at, 0)).collect();
+        consumer.assign(&positions).expect("assigned");
+        let _second = join(servers, "range");
+        assert!(matches!(next(consumer), Some(Rebalance::Revoke(_))));
+    }
+
+    #[test]
+    fn a_consumer_closes_with_an_assignment_that_nobody_answered() {
+        closes_unanswered("range", tell_assignment);
+        closes_unanswered("cooperative-sticky", tell_assignment);
+    }
+
+    #[test]
+    fn a_consumer_closes_with_a_revocation_that_nobody_answered() {
+        closes_unanswered("range", tell_revocation);
+    }
+}

@@ -22,8 +22,8 @@ use weir_plugin_api::{Bytes, Header, NO_TIMESTAMP, Record, timestamp_type};
 /// The fetch queue of one assigned partition. Dropped before its consumer, which it keeps alive.
 pub struct PartitionQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
-    /// What the wake-up callback is given; lives as long as the callback is set.
-    wake: Box<Thread>,
+    /// What the wake-up callback is given, from `Box::into_raw`; lives as long as the callback is set.
+    wake: NonNull<Thread>,
     messages: Vec<*mut sys::rd_kafka_message_t>,
     _consumer: Arc<dyn Any>,
 }
@@ -72,13 +72,16 @@ impl PartitionQueue {
         // SAFETY: the client lives (the `Arc` is held), the name is a C string; null is checked below.
         let queue = unsafe { sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
         let queue = NonNull::new(queue)?;
-        let wake = Box::new(wake);
+        let wake = NonNull::from(Box::leak(Box::new(wake)));
         // SAFETY: the queue was just obtained; forwarding to null makes it stand alone and marks it as the application's,
-        // so that a later fetch start does not forward it again; `wake` stays boxed until `drop` unsets the callback.
+        // so that a later fetch start does not forward it again; `wake` lives until `drop` has unset the callback.
         unsafe {
             sys::rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut());
-            let opaque = std::ptr::from_ref::<Thread>(&wake).cast_mut().cast();
-            sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(wake_task), opaque);
+            sys::rd_kafka_queue_cb_event_enable(
+                queue.as_ptr(),
+                Some(wake_task),
+                wake.as_ptr().cast(),
+            );
         }
         let consumer: Arc<dyn Any> = Arc::clone(consumer) as Arc<dyn Any>;
         Some(PartitionQueue {
@@ -123,13 +126,13 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        // SAFETY: unsetting the callback takes the queue's lock, after which it is not called with `wake` any more;
-        // the reference obtained in `split` is given back once.
+        // SAFETY: unsetting the callback takes the queue's lock, under which it is called, so that afterwards nothing uses
+        // `wake`, which came from a box; the reference obtained in `split` is given back once.
         unsafe {
             sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, std::ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+            drop(Box::from_raw(self.wake.as_ptr()));
         }
-        let _ = &self.wake;
     }
 }
 

@@ -23,20 +23,23 @@ pub struct DeliveryFailure {
     /// The `seq` the record was produced with.
     pub seq: u64,
     pub code: RDKafkaErrorCode,
+    /// The client refused it before it was sent: no other record of its batch can have caused that.
+    pub is_local: bool,
 }
 
 impl DeliveryFailure {
-    /// True when the record itself is at fault: no retry can help it.
-    pub fn is_records_fault(&self) -> bool {
-        matches!(
-            self.code,
+    /// The stable code where a record is at fault, so that no retry can help it.
+    pub fn records_fault(&self) -> Option<&'static str> {
+        match self.code {
             RDKafkaErrorCode::MessageSizeTooLarge
-                | RDKafkaErrorCode::MessageBatchTooLarge
-                | RDKafkaErrorCode::InvalidMessage
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::InvalidTimestamp
-                | RDKafkaErrorCode::InvalidRecord
-        )
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize => Some("kafka.record_too_large"),
+            RDKafkaErrorCode::InvalidTimestamp => Some("kafka.invalid_timestamp"),
+            RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::InvalidRecord => {
+                Some("kafka.invalid_record")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -88,6 +91,7 @@ impl ProducerContext for ReportContext {
                 topic: message.topic().to_owned(),
                 seq: seq as u64,
                 code,
+                is_local: false,
             };
             self.with(|reports| reports.failures.push(failure));
         }
@@ -207,6 +211,7 @@ impl Producer {
             topic: topic.to_owned(),
             seq,
             code,
+            is_local: true,
         };
         self.reports.with(|reports| reports.failures.push(failure));
     }

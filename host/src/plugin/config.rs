@@ -4,6 +4,8 @@ use serde_json::Value;
 use weir_plugin_api as api;
 use weir_plugin_api::{PluginDeclRef, PluginError};
 
+use super::instance::one_line;
+
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -119,9 +121,10 @@ pub(super) fn describe(plugin: PluginDeclRef, config: &Value) -> Result<Descript
 }
 
 fn said(error: PluginError) -> String {
+    let message = one_line(&error.message);
     if error.kind == api::error_kind::PANIC {
-        format!("it panicked: {}", error.message)
+        format!("it panicked: {message}")
     } else {
-        error.message.into_string()
+        message
     }
 }

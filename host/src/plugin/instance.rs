@@ -49,6 +49,12 @@ pub struct CallError {
     pub message: String,
 }
 
+/// A panic's text may have several lines (`assert_eq!`), an error has one.
+pub(super) fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -75,7 +81,7 @@ impl CallError {
             retry_after: (error.retry_after_ms > 0)
                 .then(|| Duration::from_millis(error.retry_after_ms)),
             code: error.code.into_string(),
-            message: format!("plugin `{plugin}` {what}: {}", error.message),
+            message: format!("plugin `{plugin}` {what}: {}", one_line(&error.message)),
         }
     }
 

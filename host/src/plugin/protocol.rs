@@ -164,3 +164,6 @@ pub(super) fn check_verdicts(out: &Settlements, first: usize) -> Result<(), Brok
         ))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,9 @@ pub const QUICK_TURN: Duration = Duration::from_millis(10);
 pub const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long it sleeps while a sink is full: verdicts make room within a millisecond or two.
 pub const FULL_WAIT: Duration = Duration::from_millis(2);
+/// From when on, and how long, it sleeps while a sink stays full: one that is away is not worth 500 looks a second.
+pub const FULL_LONG_AFTER: Duration = Duration::from_secs(1);
+pub const FULL_LONG_WAIT: Duration = Duration::from_millis(20);
 /// How often plugin sinks are polled under load.
 pub const SINK_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a commit waits for the producer; Kafka away longer than that is tried again at the next.
@@ -35,8 +38,10 @@ pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const RESTARTS_MAX: u32 = 8;
 /// A task that worked this long starts counting its breaks anew.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
-/// Bytes of prefetched records over all partitions together.
-pub const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
+/// Records at which stateful transforms may panic before the host gives up: each costs a restart of the task.
+pub const POISONED_RECORDS_MAX: usize = 1_000;
+/// KiB of prefetched records over all partitions together, where `queued.max.messages.kbytes` says nothing.
+pub const PREFETCH_KBYTES: usize = 16 * 1024;
 /// Least prefetch of one partition: one fetch of small records.
 pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
 
@@ -56,6 +61,11 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
         "input of a node",
         "8,192 records",
         "eight batches; nodes above it wait",
+    ),
+    (
+        "timers",
+        "100,000 a task",
+        "each is looked at in every turn",
     ),
     (
         "prefetch",
@@ -82,6 +92,11 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
         "task restarts",
         "8 in a row, 1 s to 1 min apart",
         "about five minutes of trying",
+    ),
+    (
+        "records that make stateful plugins panic",
+        "1,000",
+        "each costs a restart of the task",
     ),
     (
         "panics no record explains",

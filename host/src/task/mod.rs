@@ -21,7 +21,9 @@ use crate::status::{CallMonitor, TaskState, TaskStatus};
 use crate::topology::Pipeline;
 
 pub use limits::LIMITS;
-use limits::{RESTART_WAIT_MAX, RESTART_WAIT_MIN, RESTARTS_MAX, SETTLED_AFTER};
+use limits::{
+    POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN, RESTARTS_MAX, SETTLED_AFTER,
+};
 
 /// What a task is given by its host.
 pub struct TaskContext {
@@ -121,41 +123,62 @@ pub(crate) struct Memory {
     isolate_below: BTreeMap<SlotKey, i64>,
     /// Records at which a stateful transform panicked alone. Forgotten once committed.
     poison: BTreeMap<Poison, String>,
-    /// Whether the last isolation reaches further than the one before: the record sought then was found.
-    is_isolation_new: bool,
+    /// Something was added to the above since the last restart.
+    has_learned: bool,
     /// Whether the host was told that the task is ready.
     was_ready: bool,
 }
 
+impl Memory {
+    /// Records of the partition below `offset` are to be read one at a time.
+    fn isolate(&mut self, partition: &SlotKey, offset: i64) {
+        let below = self.isolate_below.entry(partition.clone());
+        let below = below.or_insert(i64::MIN);
+        self.has_learned |= *below < offset;
+        *below = (*below).max(offset);
+    }
+
+    /// The record is to be refused.
+    fn poison(&mut self, record: Poison, message: String) {
+        self.has_learned |= self.poison.insert(record, message).is_none();
+    }
+}
+
 /// Runs the task until it drains or cannot go on. A task that breaks starts anew after a wait that doubles from 1 s to
-/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them. Going back to find a record
-/// that is at fault, or to refuse it, is no break as long as each time another is found.
+/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them. A break that taught where
+/// the record at fault is does not count: bad records alone never end a host, unless there are very many of them.
 pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     let mut memory = Memory::default();
     let mut breaks = 0;
     loop {
         let began = Instant::now();
-        let (reason, is_progress) = match turn::run(context, &mut meter, &mut memory) {
+        let reason = match turn::run(context, &mut meter, &mut memory) {
             Ok(end) => return end,
             Err(TaskError::Stop(reason)) => return fail(context, reason),
-            Err(TaskError::Restart(reason)) => (reason, false),
+            Err(TaskError::Restart(reason)) => reason,
             Err(TaskError::Isolate { reason, poison }) => {
-                let is_progress = poison.is_some() || memory.is_isolation_new;
-                memory.poison.extend(poison);
-                (reason, is_progress)
+                if let Some((record, message)) = poison {
+                    memory.poison(record, message);
+                }
+                reason
             }
         };
         meter.counters.rewind_pending();
         meter.publish();
-        breaks = match is_progress {
-            true => 0,
-            false if began.elapsed() >= SETTLED_AFTER => 1,
-            false => breaks + 1,
-        };
+        let has_learned = std::mem::take(&mut memory.has_learned);
+        breaks = breaks_after(breaks, began.elapsed(), has_learned);
         if breaks > RESTARTS_MAX {
             return fail(
                 context,
                 format!("task.crash_loop: broke {breaks} times in a row, last: {reason}"),
+            );
+        }
+        if memory.poison.len() > POISONED_RECORDS_MAX {
+            return fail(
+                context,
+                format!(
+                    "task.poisoned: panicked at more than {POISONED_RECORDS_MAX} records, last: {reason}"
+                ),
             );
         }
         let wait = restart_wait(breaks);
@@ -174,6 +197,15 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     }
 }
 
+/// Breaks in a row, at least 1, after a run of this length.
+fn breaks_after(breaks: u32, worked: Duration, has_learned: bool) -> u32 {
+    match (worked >= SETTLED_AFTER, has_learned) {
+        (true, _) => 1,
+        (false, true) => breaks.max(1),
+        (false, false) => breaks + 1,
+    }
+}
+
 fn fail(context: &TaskContext, reason: String) -> TaskEnd {
     context.status.set(TaskState::Failed {
         reason: reason.clone(),
@@ -183,7 +215,7 @@ fn fail(context: &TaskContext, reason: String) -> TaskEnd {
 
 fn restart_wait(breaks: u32) -> Duration {
     RESTART_WAIT_MIN
-        .saturating_mul(1 << breaks.saturating_sub(1).min(16))
+        .saturating_mul(1 << (breaks - 1).min(16))
         .min(RESTART_WAIT_MAX)
 }
 
@@ -207,10 +239,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn breaks_that_teach_something_do_not_count_as_a_crash_loop() {
+        let mut memory = Memory::default();
+        let partition = SlotKey {
+            source: 0,
+            topic: "t".into(),
+            partition: 0,
+        };
+        let mut breaks = 0;
+        for offset in 1..=20 {
+            memory.isolate(&partition, offset);
+            let has_learned = std::mem::take(&mut memory.has_learned);
+            breaks = breaks_after(breaks, Duration::from_secs(1), has_learned);
+            assert_eq!(breaks, 1, "offset {offset}");
+        }
+        for known in 2..=3 {
+            memory.isolate(&partition, 20);
+            let has_learned = std::mem::take(&mut memory.has_learned);
+            breaks = breaks_after(breaks, Duration::from_secs(1), has_learned);
+            assert_eq!(breaks, known, "the same place again");
+        }
+        assert_eq!(breaks_after(breaks, SETTLED_AFTER, false), 1);
+    }
+
+    #[test]
     fn restarts_wait_longer_each_time_up_to_a_minute() {
-        let waits: Vec<u64> = (0..=8)
+        let waits: Vec<u64> = (1..=8)
             .map(|breaks| restart_wait(breaks).as_secs())
             .collect();
-        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

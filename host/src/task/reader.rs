@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::limits::{
-    ASK_TIMEOUT, PREFETCH_BYTES, PREFETCH_PARTITION_KBYTES_MIN, PROBE_INTERVAL_LAG,
+    ASK_TIMEOUT, PREFETCH_KBYTES, PREFETCH_PARTITION_KBYTES_MIN, PROBE_INTERVAL_LAG,
     PROBE_INTERVAL_TIMED,
 };
 use super::{TaskContext, TaskError};
@@ -13,6 +13,9 @@ use crate::flow::{PartitionTime, SlotKey, Slots, TimeRules};
 use crate::kafka::{EndProbe, EndProof, GroupConsumer, KafkaError, PartitionQueue, resolve_start};
 use crate::metrics::{PartitionIndex, TaskCounters};
 use crate::topology::Source;
+
+/// Bounds the prefetched bytes of all partitions of a source together.
+const PREFETCH_PROPERTY: &str = "queued.max.messages.kbytes";
 
 /// A partition that is being read.
 pub struct Reading {
@@ -54,11 +57,12 @@ impl Reader {
     ) -> Result<Self, TaskError> {
         let mut properties = source.kafka.consumer.clone();
         // Each partition has a queue of its own, so the bound over all of them is shared out.
-        let share = PREFETCH_BYTES / 1024 / context.source_partitions.max(1);
+        let total = properties
+            .get(PREFETCH_PROPERTY)
+            .and_then(|kbytes| kbytes.parse().ok());
+        let share = total.unwrap_or(PREFETCH_KBYTES) / context.source_partitions.max(1);
         let share = share.max(PREFETCH_PARTITION_KBYTES_MIN).to_string();
-        properties
-            .entry("queued.max.messages.kbytes".to_owned())
-            .or_insert(share);
+        properties.insert(PREFETCH_PROPERTY.to_owned(), share);
         let wake = thread::current();
         let consumer = GroupConsumer::join(
             &properties,

@@ -6,17 +6,25 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::{NO_TIMESTAMP, SLOT_ALL};
 
 use super::limits::{
-    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_WAIT, IDLE_WAIT, OWNERSHIP_INTERVAL, QUICK_TURN,
-    REVOKE_TIMEOUT, SINK_POLL_INTERVAL, SKEW_MAX_MS,
+    BATCH_RECORDS_MAX, FLUSH_WAIT, FULL_LONG_AFTER, FULL_LONG_WAIT, FULL_WAIT, IDLE_WAIT,
+    OWNERSHIP_INTERVAL, QUICK_TURN, REVOKE_TIMEOUT, SINK_POLL_INTERVAL, SKEW_MAX_MS,
 };
 use super::reader::{Asked, Reader, Reading};
 use super::{Memory, TaskContext, TaskEnd, TaskError};
 use crate::clock::Clock;
-use crate::flow::{self, Advance, Flow, FlowParts, Refusal, Stage};
-use crate::kafka::{FetchedBatch, Producer, QueueEvent, Rebalance};
+use crate::flow::{self, Advance, Flow, FlowError, FlowParts, Producers, Refusal, Stage};
+use crate::kafka::{FetchedBatch, QueueEvent, Rebalance};
 use crate::metrics::TaskMeter;
 use crate::status::TaskState;
 use crate::topology::Scope;
+
+/// What a look into the queues has found.
+#[derive(Default)]
+struct Found {
+    records: usize,
+    /// Ends of partitions and errors.
+    events: usize,
+}
 
 struct Task<'a> {
     context: &'a TaskContext,
@@ -59,11 +67,11 @@ impl<'a> Task<'a> {
         memory: &'a mut Memory,
     ) -> Result<Self, TaskError> {
         let pipeline = &context.pipeline;
-        let producer = Producer::new(&pipeline.kafka.producer)?;
+        let producers = Producers::new(pipeline)?;
         let parts = FlowParts {
             task: context.task,
             catalog: context.catalog.clone(),
-            outbox: Box::new(producer),
+            outbox: Box::new(producers),
             clock: Clock::System,
             monitor: context.monitor.clone(),
             counters: &mut meter.counters,
@@ -110,15 +118,14 @@ impl<'a> Task<'a> {
         if self.not_owner.is_some() && self.judged_at.elapsed() >= OWNERSHIP_INTERVAL {
             self.judge_ownership();
         }
-        let records = self.read()?;
-        let advance = self
-            .flow
-            .advance(&mut self.meter.counters)
-            .map_err(|error| self.failed(error))?;
+        let Found { records, events } = self.read()?;
+        let advance = self.flow.advance(&mut self.meter.counters);
+        let advance = advance.map_err(|error| self.failed(error))?;
         self.poll_sinks(began)?;
         self.pass_time()?;
         let is_slow = advance == Advance::Yielded || self.is_isolating();
         if is_slow
+            || self.flow.wants_flush()
             || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval
         {
             self.commit(false)?;
@@ -127,17 +134,20 @@ impl<'a> Task<'a> {
         self.report(began);
         let took = began.elapsed();
         self.adapt(took, is_slow, records);
-        if records == 0 && advance == Advance::Idle {
+        // Behind an event there may be more, and a queue that is not empty wakes nobody.
+        if records == 0 && events == 0 && advance == Advance::Idle {
             thread::park_timeout(self.idle_wait());
         }
         Ok(())
     }
 
     /// A refused record ends the host, but what stands before it is finished and committed first (I1).
-    fn failed(&mut self, error: flow::FlowError) -> TaskError {
-        if matches!(error, flow::FlowError::Refused { .. }) {
+    fn failed(&mut self, error: FlowError) -> TaskError {
+        if matches!(error, FlowError::Refused { .. }) {
             // Best effort: what cannot be settled now is read again.
-            let _ = self.flow.deliver(FLUSH_WAIT, &mut self.meter.counters);
+            let counters = &mut self.meter.counters;
+            self.flow.finish_before_refused(counters);
+            let _ = self.flow.flush(FLUSH_WAIT, counters);
             let _ = self.commit(true);
         }
         self.note_isolation(&error);
@@ -145,19 +155,14 @@ impl<'a> Task<'a> {
     }
 
     /// Remembers how far records must be read one at a time.
-    fn note_isolation(&mut self, error: &flow::FlowError) {
+    fn note_isolation(&mut self, error: &FlowError) {
         if matches!(
             error,
-            flow::FlowError::Isolate { .. } | flow::FlowError::Poisoned { .. }
+            FlowError::Isolate { .. } | FlowError::Poisoned { .. }
         ) {
-            let mut is_new = false;
             for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
-                let below = self.memory.isolate_below.entry(reading.key.clone());
-                let below = below.or_insert(i64::MIN);
-                is_new |= *below < reading.next;
-                *below = (*below).max(reading.next);
+                self.memory.isolate(&reading.key, reading.next);
             }
-            self.memory.is_isolation_new = is_new;
         }
     }
 
@@ -256,7 +261,13 @@ impl<'a> Task<'a> {
             ));
         }
         for slot in released {
-            self.flow.release(slot)?;
+            let answer = self.flow.release(slot);
+            answer.map_err(|error| self.failed(error))?;
+        }
+        // Where others stay (cooperative rebalancing, a second source) the instances keep what they hold of them.
+        if self.readers.iter().all(|reader| reader.readings.is_empty()) {
+            let answer = self.flow.renew();
+            answer.map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
@@ -264,10 +275,10 @@ impl<'a> Task<'a> {
     /// Finishes what was read, without reading more; false when the deadline passed first.
     fn settle(&mut self, deadline: Instant) -> Result<bool, TaskError> {
         loop {
-            let advanced = self.flow.advance(&mut self.meter.counters);
-            let settled = advanced
-                .and_then(|_| self.flow.flush(IDLE_WAIT, &mut self.meter.counters))
-                .map_err(|error| self.failed(error))?;
+            let settled = self.flow.advance(&mut self.meter.counters);
+            let settled =
+                settled.and_then(|_| self.flow.flush(IDLE_WAIT, &mut self.meter.counters));
+            let settled = settled.map_err(|error| self.failed(error))?;
             self.flow.count_settled(&mut self.meter.counters);
             if settled || Instant::now() >= deadline {
                 return Ok(settled);
@@ -276,10 +287,13 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// At most one batch, of the next partition that has something and may go on. Answers its records.
-    fn read(&mut self) -> Result<usize, TaskError> {
-        if self.not_owner.is_some() || !self.flow.wants_input() {
-            return Ok(0);
+    /// At most one batch, of the next partition that has something and may go on.
+    fn read(&mut self) -> Result<Found, TaskError> {
+        let mut found = Found::default();
+        // While one record is sought that a broker refuses, each travels alone, however slow Kafka is.
+        let waits = self.is_isolating() && self.flow.has_unflushed();
+        if waits || self.not_owner.is_some() || !self.flow.wants_input() {
+            return Ok(found);
         }
         let readings: usize = self
             .readers
@@ -292,13 +306,15 @@ impl<'a> Task<'a> {
             let Some((at, within)) = self.locate(nth) else {
                 continue;
             };
-            let records = self.read_partition(at, within, floor_ms)?;
+            let Found { records, events } = self.read_partition(at, within, floor_ms)?;
+            found.records += records;
+            found.events += events;
             if records > 0 {
                 self.next_reading = nth + 1;
-                return Ok(records);
+                break;
             }
         }
-        Ok(0)
+        Ok(found)
     }
 
     /// The nth partition over all readers.
@@ -318,7 +334,7 @@ impl<'a> Task<'a> {
         at: usize,
         within: usize,
         floor_ms: Option<i64>,
-    ) -> Result<usize, TaskError> {
+    ) -> Result<Found, TaskError> {
         let is_timed = self.is_timed;
         let reader = &mut self.readers[at];
         let reading = &mut reader.readings[within];
@@ -330,7 +346,7 @@ impl<'a> Task<'a> {
                 .is_some_and(|at_ms| at_ms > floor.saturating_add(SKEW_MAX_MS))
         };
         if is_timed && floor_ms.is_some_and(ahead) {
-            return Ok(0);
+            return Ok(Found::default());
         }
         let isolated = self
             .memory
@@ -346,12 +362,16 @@ impl<'a> Task<'a> {
             self.meter.counters.read(reading.counters, records as u64);
             let index = reader.index;
             let pushed = push(&mut self.flow, index, reading, fetched, is_timed, isolated);
-            pushed.inspect_err(|error| self.note_isolation(error))?;
+            pushed.map_err(|error| self.failed(error))?;
         }
+        let found = Found {
+            records,
+            events: events.len(),
+        };
         for event in events {
             serve_event(&mut self.readers[at].readings[within], event)?;
         }
-        Ok(records)
+        Ok(found)
     }
 
     fn slowest_watermark_ms(&mut self) -> Option<i64> {
@@ -370,7 +390,7 @@ impl<'a> Task<'a> {
 
     fn poll_sinks(&mut self, now: Instant) -> Result<(), TaskError> {
         if now.saturating_duration_since(self.polled_at) >= SINK_POLL_INTERVAL
-            || self.flow.sink_full_since().is_some()
+            || self.flow.waits_for_sink()
         {
             self.polled_at = now;
             let answer = self.flow.poll_sinks(&mut self.meter.counters);
@@ -397,30 +417,29 @@ impl<'a> Task<'a> {
                 self.meter.counters[reading.counters].lag_records = Some(lag);
             }
         }
-        self.flow.fire_timers(&mut self.meter.counters)?;
+        let fired = self.flow.fire_timers(&mut self.meter.counters);
+        fired.map_err(|error| self.failed(error))?;
         if !self.is_timed || self.not_owner.is_some() || !self.flow.transforms_are_idle() {
             return Ok(());
         }
+        let passed = self.pass_watermarks();
+        passed.map_err(|error| self.failed(error))
+    }
+
+    fn pass_watermarks(&mut self) -> Result<(), FlowError> {
+        let counters = &mut self.meter.counters;
         let mut slowest = Some(i64::MAX);
-        for reading in self
-            .readers
-            .iter_mut()
-            .flat_map(|reader| reader.readings.iter_mut())
-        {
+        let readings = self.readers.iter_mut();
+        for reading in readings.flat_map(|reader| reader.readings.iter_mut()) {
             let watermark = reading.time.watermark_ms();
-            self.meter.counters[reading.counters].watermark_ms = watermark;
+            counters[reading.counters].watermark_ms = watermark;
             slowest = slowest.min(watermark);
             if let Some(at_ms) = watermark {
-                self.flow
-                    .pass_watermark(reading.slot, at_ms, &mut self.meter.counters)?;
+                self.flow.pass_watermark(reading.slot, at_ms, counters)?;
             }
         }
         match slowest {
-            Some(at_ms) if at_ms < i64::MAX => {
-                Ok(self
-                    .flow
-                    .pass_watermark(SLOT_ALL, at_ms, &mut self.meter.counters)?)
-            }
+            Some(at_ms) if at_ms < i64::MAX => self.flow.pass_watermark(SLOT_ALL, at_ms, counters),
             _ => Ok(()),
         }
     }
@@ -428,9 +447,25 @@ impl<'a> Task<'a> {
     /// I1: flushes the producer and commits what is durable, where it has moved.
     fn commit(&mut self, wait: bool) -> Result<(), TaskError> {
         self.committed_at = Instant::now();
-        let flushed = self.flow.flush_outbox(FLUSH_WAIT);
-        let flushed = flushed.inspect_err(|error| self.note_isolation(error))?;
-        self.is_kafka_slow = !flushed;
+        let refused = match self.flow.flush_outbox(FLUSH_WAIT) {
+            Ok(flushed) => {
+                self.is_kafka_slow = !flushed;
+                None
+            }
+            // Its place stays open: what stands before it is committed.
+            Err(error @ FlowError::Refused { .. }) => Some(error),
+            Err(error) => {
+                self.note_isolation(&error);
+                return Err(error.into());
+            }
+        };
+        self.commit_offsets(wait || refused.is_some())?;
+        let took = self.committed_at.elapsed();
+        self.meter.counters.checkpoint_durations.observe(took);
+        refused.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn commit_offsets(&mut self, wait: bool) -> Result<(), TaskError> {
         let mut next = vec![i64::MIN; self.flow.slots().count()];
         for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
             if let Some(offset) = next.get_mut(reading.slot as usize) {
@@ -465,8 +500,6 @@ impl<'a> Task<'a> {
                 }
             }
         }
-        let took = self.committed_at.elapsed();
-        self.meter.counters.checkpoint_durations.observe(took);
         Ok(())
     }
 
@@ -545,8 +578,10 @@ impl<'a> Task<'a> {
     }
 
     fn idle_wait(&self) -> Duration {
-        if self.flow.sink_full_since().is_some() {
-            return FULL_WAIT;
+        if self.flow.waits_for_sink() {
+            let full_since = self.flow.sink_full_since();
+            let is_long = full_since.is_some_and(|since| since.elapsed() >= FULL_LONG_AFTER);
+            return if is_long { FULL_LONG_WAIT } else { FULL_WAIT };
         }
         let until_commit = self
             .context
@@ -559,7 +594,11 @@ impl<'a> Task<'a> {
             .map(|at_ms| at_ms.saturating_sub(Clock::System.now_ms()).max(0));
         let until_timer =
             until_timer.map_or(IDLE_WAIT, |ms| Duration::from_millis(ms.unsigned_abs()));
+        let now = Instant::now();
+        let until_retry = self.flow.next_retry();
+        let until_retry = until_retry.map_or(IDLE_WAIT, |at| at.saturating_duration_since(now));
         IDLE_WAIT
+            .min(until_retry)
             .min(until_commit.max(Duration::from_millis(1)))
             .min(until_timer)
     }
@@ -592,7 +631,7 @@ fn push(
     fetched: FetchedBatch,
     is_timed: bool,
     keep_bytes: bool,
-) -> Result<(), flow::FlowError> {
+) -> Result<(), FlowError> {
     let offsets: Vec<i64> = fetched.offsets().collect();
     let Some(last) = offsets.last().copied() else {
         return Ok(());
@@ -613,17 +652,18 @@ fn push(
     };
     let judge: Option<&mut dyn FnMut(i64) -> Option<Refusal>> =
         if is_timed { Some(&mut judge) } else { None };
-    flow.push(
+    let pushed = flow.push(
         source,
         slot,
         offsets.into_iter(),
         keep_bytes,
         |first| fetched.into_batch(slot, first),
         judge,
-    )?;
+    );
+    // The ledger knows all of them, also when one ends the host: what may be committed is its to say.
     reading.next = last + 1;
     reading.time.processed(last + 1, largest);
-    Ok(())
+    pushed
 }
 
 fn future_refusal(timestamp_ms: i64, now_ms: i64) -> Refusal {

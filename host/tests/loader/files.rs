@@ -154,8 +154,7 @@ fn damage_in_the_headers_never_panics() {
         std::fs::write(&file, &damaged).expect("a file");
         refused += usize::from(inspect(&file).is_err());
     }
-    // 71 of 400 with rustc 1.95: most hit bytes that nobody reads, more or fewer as the library is large.
-    assert!(refused > 20, "only {refused} were refused");
+    assert!(refused > 40, "only {refused} were refused");
 }
 
 #[test]

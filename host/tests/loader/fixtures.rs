@@ -31,16 +31,18 @@ enum Sdk {
     None,
 }
 
+/// (file, text there, text instead).
+type Patch = (&'static str, &'static str, &'static str);
+
 /// A changed copy of the plugin ABI and SDK. Versions differ, so that cargo takes none for another.
 struct Variant {
     name: &'static str,
     version: String,
-    /// (file, text there, text instead).
-    patches: &'static [(&'static str, &'static str, &'static str)],
+    patches: &'static [Patch],
 }
 
 /// Grows everything that may grow: declaration, module, host services, plugin objects.
-const NEWER: &[(&str, &str, &str)] = &[
+const NEWER: &[Patch] = &[
     (
         "api/src/module.rs",
         "RResult<SinkBox, PluginError>>,\n}",
@@ -99,7 +101,7 @@ const NEWER: &[(&str, &str, &str)] = &[
 ];
 
 /// Changes the one type that must never change.
-const LAYOUT: &[(&str, &str, &str)] = &[
+const LAYOUT: &[Patch] = &[
     (
         "api/src/batch.rs",
         "    pub timestamp_type: u32,\n}",
@@ -117,12 +119,16 @@ const LAYOUT: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The host's loader as a host of a newer ABI would have it; calls the method that older plugins do not know.
-const NEWER_HOST: (&str, &str, &str) = (
-    "instance.rs",
-    "        let answer = self.object.release(slot);",
-    "        assert_eq!(self.object.added(), 7);\n        let answer = self.object.release(slot);",
-);
+/// The host's loader as a host of a newer ABI would have it: it calls the method that older plugins do not know. What
+/// joins the loader to the topology is not needed.
+const NEWER_HOST: &[Patch] = &[
+    ("mod.rs", "mod as_plugins;\n", ""),
+    (
+        "instance.rs",
+        "        let answer = self.object.release(slot);",
+        "        assert_eq!(self.object.added(), 7);\n        let answer = self.object.release(slot);",
+    ),
+];
 
 fn variants() -> Vec<Variant> {
     let mut numbers = API_VERSION
@@ -279,25 +285,34 @@ fn replace_once(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+/// Copies a folder of texts; every patch must find its text in its file, whose path is relative to `root`.
+fn copy_with_patches(from: &Path, to: &Path, root: &Path, patches: &[Patch]) -> usize {
+    let mut applied = 0;
+    copy_patched(from, to, &mut |path, text| {
+        let relative = path.strip_prefix(root);
+        let patches = patches.iter();
+        let patches = patches.filter(|(file, _, _)| relative == Ok(Path::new(file)));
+        patches.fold(text, |text, (_, from, to)| {
+            applied += 1;
+            replace_once(&text, from, to)
+        })
+    });
+    applied
+}
+
 fn write_variant(workspace: &Path, variant: &Variant) {
     let folder = workspace.join("variants").join(variant.name);
-    let mut applied = 0;
-    for part in ["api", "sdk"] {
-        let source = workspace_dir().join("plugins").join(part);
-        copy_patched(
-            &source.join("src"),
-            &folder.join(part).join("src"),
-            &mut |path, text| {
-                let relative = path.strip_prefix(source.parent().expect("a folder"));
-                let patches = variant.patches.iter();
-                let patches = patches.filter(|(file, _, _)| relative == Ok(Path::new(file)));
-                patches.fold(text, |text, (_, from, to)| {
-                    applied += 1;
-                    replace_once(&text, from, to)
-                })
-            },
-        );
-    }
+    let plugins = workspace_dir().join("plugins");
+    let applied: usize = ["api", "sdk"]
+        .map(|part| {
+            let (from, to) = (
+                plugins.join(part).join("src"),
+                folder.join(part).join("src"),
+            );
+            copy_with_patches(&from, &to, &plugins, variant.patches)
+        })
+        .iter()
+        .sum();
     assert_eq!(
         applied,
         variant.patches.len(),
@@ -314,14 +329,17 @@ fn write_variant(workspace: &Path, variant: &Variant) {
         &folder.join("api/Cargo.toml"),
         &replace_once(&read("api/Cargo.toml"), &api, &own),
     );
-    write(
-        &folder.join("sdk/Cargo.toml"),
-        &replace_once(
-            &read("sdk/Cargo.toml"),
-            "\nversion.workspace = true",
-            &format!("\n{own}"),
-        ),
+    let sdk = replace_once(
+        &read("sdk/Cargo.toml"),
+        "\nversion.workspace = true",
+        &format!("\n{own}"),
     );
+    let sdk = replace_once(
+        &sdk,
+        "weir-plugin-api.workspace = true",
+        "weir-plugin-api = { path = \"../api\" }",
+    );
+    write(&folder.join("sdk/Cargo.toml"), &sdk);
     write(
         &folder.join("Cargo.toml"),
         &format!(
@@ -349,18 +367,9 @@ fn inherited(plugins_dir: &str) -> String {
 fn write_newer_host(workspace: &Path) {
     let folder = workspace.join("newer-host");
     let host = workspace_dir().join("host");
-    copy_patched(
-        &host.join("src/plugin"),
-        &folder.join("src/plugin"),
-        &mut |path, text| {
-            let (file, from, to) = NEWER_HOST;
-            if path.ends_with(file) {
-                replace_once(&text, from, to)
-            } else {
-                text
-            }
-        },
-    );
+    let source = host.join("src/plugin");
+    let applied = copy_with_patches(&source, &folder.join("src/plugin"), &source, NEWER_HOST);
+    assert_eq!(applied, NEWER_HOST.len(), "patches of the newer host");
     let main = std::fs::read_to_string(host.join("tests/fixtures/newer_host.rs"));
     write(&folder.join("src/main.rs"), &main.expect("a text"));
     write(

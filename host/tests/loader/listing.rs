@@ -94,7 +94,10 @@ fn the_command_lists_what_is_usable() {
     assert_eq!(exit, 0, "{text}");
     for says in [
         "echo (transform) 0.0.1: Writes a text before each value\n",
-        "  scope record, ABI 1.0.0, rustc 1.",
+        &format!(
+            "  scope record, ABI {}, rustc 1.",
+            weir_plugin_api::API_VERSION
+        ),
         "collect (sink) 0.0.1: Settles when it is polled\n",
         "  replay depends on its settings, ABI ",
         "a.so",

@@ -110,11 +110,28 @@ fn with_a_payload_that_is_no_text_or_panics_itself() {
         let (processed, _) = process(&mut instance, &["boom"]);
         let error = processed.error.expect("an error");
         assert_eq!(error.kind, CallErrorKind::Panic);
-        for says in ["payload that is no text at ", "src/lib.rs:"] {
-            assert!(error.message.contains(says), "{error}");
-        }
+        assert!(
+            error
+                .message
+                .contains("payload that is no text at panics/src/lib.rs:"),
+            "{error}"
+        );
     }
     assert_goes_on(&catalog);
+}
+
+#[test]
+fn of_several_lines() {
+    let (_folder, catalog) = panics();
+    let mut instance =
+        transform(&catalog, "panic-transform", json!({"at": "lines"})).expect("made");
+    let error = process(&mut instance, &["boom"]).0.error.expect("an error");
+    assert!(
+        error
+            .message
+            .contains("asked to panic in several lines left: 1 right: 2 at panics/src/lib.rs:"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -213,7 +230,7 @@ fn in_state() {
     let error = instance.restore(1, &bad).expect_err("an error");
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (CallErrorKind::Fatal, "panics.state")
+        (CallErrorKind::State, "panics.state")
     );
 }
 

@@ -49,7 +49,8 @@ pub trait Sink: Sized + Send + 'static {
 
     fn new(config: Self::Config, context: &Context) -> Result<Self, Error>;
 
-    /// Copies what it keeps and answers how many records, from the front, it accepted; 0 = full.
+    /// Copies what it keeps and answers how many records, from the front, it accepted; 0 = full. The host refuses an
+    /// answer above the batch's length.
     fn write(&mut self, batch: &Batch<'_>, out: &mut Settle<'_>) -> Result<usize, Error>;
 
     /// Reports verdicts; called at least every 100 ms.

@@ -94,9 +94,9 @@ impl OwnedBatch {
         }
     }
 
-    /// Keeps the first `len` records.
-    pub fn truncate(&mut self, len: usize) {
-        self.records.truncate(len);
+    /// Drops the records that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Record<'_>) -> bool) {
+        self.records.retain(|record| keep(record));
     }
 
     /// Gives the arena back for the next batch, when nothing else shares this one.

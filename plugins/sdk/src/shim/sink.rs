@@ -43,7 +43,7 @@ impl<S: Sink> SinkObject for SinkShim<S> {
     fn write<'b>(&mut self, batch: &Batch<'b>, out: &mut Settlements) -> Consumed {
         let view = crate::Batch(*batch);
         match self.call(|plugin| plugin.write(&view, &mut Settle(out))) {
-            Ok(records) => Consumed::ok(records.min(view.len())),
+            Ok(records) => Consumed::ok(records),
             Err(error) => Consumed {
                 records: 0,
                 error: ROption::RSome(error),

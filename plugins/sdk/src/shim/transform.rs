@@ -2,7 +2,7 @@ use weir_plugin_api::abi_stable::sabi_trait::TD_Opaque;
 use weir_plugin_api::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 use weir_plugin_api::{
     Batch, Consumed, CreateContext, Failure, HELD_NOTHING, Output, PluginError, SLOT_ALL,
-    TransformBox, TransformObject, TransformObject_TO,
+    TransformBox, TransformObject, TransformObject_TO, error_kind,
 };
 
 use super::declaration::parse_or_fail;
@@ -193,6 +193,14 @@ impl<T: Transform> TransformObject for TransformShim<T> {
         state: RSlice<'_, u8>,
     ) -> RResult<(), PluginError> {
         self.call(|plugin, _| plugin.restore(slot, version, state.as_slice()))
+            .map_err(|error| PluginError {
+                // What the author calls an error of the record or of the instance is here one of the state.
+                kind: match error.kind {
+                    error_kind::FATAL => error_kind::STATE,
+                    kind => kind,
+                },
+                ..error
+            })
     }
 
     fn release(&mut self, slot: u32) -> RResult<(), PluginError> {
