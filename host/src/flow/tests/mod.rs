@@ -3,10 +3,15 @@
 mod model;
 mod rig;
 
-use rdkafka::error::RDKafkaErrorCode;
-use weir_plugin_api::{Consumed, error_kind};
+use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode;
+use weir_plugin_api::host::OwnedBatch;
+use weir_plugin_api::{Batch, Consumed, Output, Record, SLOT_ALL, TimerRequest, error_kind};
+
+use super::advance::TIMERS_MAX;
 use super::*;
+use crate::topology::{Policy, Scope};
 use rig::{FakeKafka, Rig, derived, refusal_of, stopped, text, values};
 
 const OUT: Receiver = Receiver::Sink(0);

@@ -1,23 +1,29 @@
 //! Scripted plugins and a scripted Kafka around a real flow.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 use weir_plugin_api::abi_stable::sabi_trait::TD_Opaque;
 use weir_plugin_api::abi_stable::std_types::{ROption, RResult, RSlice, RVec};
-use weir_plugin_api::host::RecordFields;
+use weir_plugin_api::host::{OwnedBatch, RecordFields};
 use weir_plugin_api::{
-    Bytes, Consumed, HELD_NOTHING, PluginError, Rejection, Settled, Settlements, SinkObject,
-    SinkObject_TO, TransformObject, TransformObject_TO, error_kind, flush_state, timestamp_type,
-    verdict,
+    Batch, Bytes, Consumed, Failure, HELD_NOTHING, Output, PluginError, Record, Rejection,
+    SEQ_DERIVED, SLOT_ALL, Settled, Settlements, SinkObject, SinkObject_TO, TransformObject,
+    TransformObject_TO, error_kind, flush_state, timestamp_type, verdict,
 };
 
 use super::super::sink::PluginSink;
 use super::super::*;
-use crate::plugin::SinkInstance;
+use crate::clock::Clock;
+use crate::kafka::DeliveryFailure;
+use crate::metrics::TaskCounters;
+use crate::plugin::{SinkInstance, TransformInstance};
 use crate::status::{CallLimits, HostStatus, NodeLabel, Ticker};
+use crate::topology::{OnError, Policy, Scope};
 
 pub const DEAD_LETTERS: &str = "dlq";
 
