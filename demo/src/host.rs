@@ -19,7 +19,7 @@ use crate::error::DemoError;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// The log is cut off here; an hour of the demo writes far less.
 const LOG_MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Warnings and errors that wait to be shown; older ones are in the log.
+/// Lines that wait to be shown: warnings, errors, diagnostics; older ones are in the log.
 const COMPLAINTS_MAX: usize = 50;
 
 /// What the log says so far.
@@ -43,20 +43,24 @@ pub struct PipelineLog {
 }
 
 impl HostLog {
-    /// Warnings and errors since the last call.
+    /// Warnings, errors and diagnostics since the last call.
     pub fn take_complaints(&mut self) -> Vec<String> {
         self.complaints.drain(..).collect()
     }
 
-    /// Reads one line: JSON, with or without a prefix that names the pipeline.
+    /// Reads one line. An event is JSON, with or without a prefix that names the pipeline; anything else is a diagnostic
+    /// for people, which is shown as it is.
     pub fn read_line(&mut self, line: &str) {
-        let Some(start) = line.find('{') else {
-            return;
-        };
-        let Ok(event) = serde_json::from_str::<Value>(line.get(start..).unwrap_or_default()) else {
-            return;
-        };
-        let text = |name: &str| field(&event, name).map(str::to_owned);
+        let json = line.find('{').and_then(|start| line.get(start..));
+        let event = json.and_then(|json| serde_json::from_str::<Value>(json).ok());
+        match event {
+            Some(event) => self.read_event(&event),
+            None => self.complain(line.to_owned()),
+        }
+    }
+
+    fn read_event(&mut self, event: &Value) {
+        let text = |name: &str| field(event, name).map(str::to_owned);
         match (text("event").as_deref(), text("pipeline")) {
             (Some("listening"), None) => self.http = text("http"),
             (Some("listening"), Some(name)) => {
@@ -72,16 +76,19 @@ impl HostLog {
         }
         let level = text("level").unwrap_or_default();
         if matches!(level.as_str(), "WARN" | "ERROR" | "warn" | "error") {
-            if self.complaints.len() >= COMPLAINTS_MAX {
-                self.complaints.pop_front();
-            }
             let message = text("message").unwrap_or_else(|| event.to_string());
             let pipeline = text("pipeline")
                 .map(|name| format!("{name}: "))
                 .unwrap_or_default();
-            self.complaints
-                .push_back(format!("{} {pipeline}{message}", level.to_uppercase()));
+            self.complain(format!("{} {pipeline}{message}", level.to_uppercase()));
         }
+    }
+
+    fn complain(&mut self, complaint: String) {
+        if self.complaints.len() >= COMPLAINTS_MAX {
+            self.complaints.pop_front();
+        }
+        self.complaints.push_back(complaint);
     }
 }
 

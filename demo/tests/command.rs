@@ -173,8 +173,10 @@ fn it_fails_when_the_windows_do_not_close_in_time() {
 }
 
 #[test]
-fn it_fails_when_the_hosts_end_by_themselves() {
-    let (code, errors) = Demo::start("exit", &[]).end();
+fn it_fails_when_the_hosts_end_by_themselves_and_shows_what_they_said() {
+    let mut demo = Demo::start("exit", &[]);
+    demo.line(|line| line == "error[plugin.missing]: There is no plugin.");
+    let (code, errors) = demo.end();
     assert_eq!(code, Some(1));
     assert!(
         errors.contains("`weir up` ended by itself (exit status: 2)"),
