@@ -205,7 +205,7 @@ impl<'a> Task<'a> {
             // I6: nothing of a lost partition is committed; what is in flight may have been read by its new owner.
             Rebalance::Lost(partitions) => {
                 self.readers[at].unassign(partitions, &mut self.meter.counters)?;
-                Err(TaskError::Restart(
+                Err(TaskError::Rejoin(
                     "kafka.partitions_lost: the session expired".to_owned(),
                 ))
             }
@@ -214,7 +214,14 @@ impl<'a> Task<'a> {
 
     fn assign(&mut self, at: usize, partitions: &[(String, i32)]) -> Result<(), TaskError> {
         let slots = self.flow.slots();
-        match self.readers[at].assign(partitions, slots, &mut self.meter.counters, self.context)? {
+        let assigned = self.readers[at].assign(
+            partitions,
+            slots,
+            &mut self.meter.counters,
+            self.context,
+            &mut self.memory.is_kafka_away,
+        );
+        match assigned? {
             Asked::Draining => return Ok(()),
             Asked::Answer(()) => {}
         }
@@ -256,7 +263,7 @@ impl<'a> Task<'a> {
         let released = self.readers[at].unassign(partitions, &mut self.meter.counters)?;
         self.judge_ownership();
         if !settled {
-            return Err(TaskError::Restart(
+            return Err(TaskError::Rejoin(
                 "kafka.revoked: records were still on their way".to_owned(),
             ));
         }
@@ -539,21 +546,20 @@ impl<'a> Task<'a> {
         if before == state {
             return;
         }
-        let (is_away, was_away) = (
-            state == TaskState::WaitingForKafka,
-            before == TaskState::WaitingForKafka,
-        );
-        if is_away != was_away {
-            let task = self.context.task;
-            match is_away {
-                true => tracing::warn!(
-                    event = "kafka_unreachable",
-                    task,
-                    "Kafka does not answer; waiting for it"
-                ),
-                false => tracing::info!(event = "kafka_back", task, "Kafka answers again"),
+        let task = self.context.task;
+        match (unreachable, self.memory.is_kafka_away) {
+            (true, false) => tracing::warn!(
+                event = "kafka_unreachable",
+                task,
+                "Kafka does not answer; waiting for it"
+            ),
+            // Over a new start of the task as well: it is back when the partitions are.
+            (false, true) if assigned => {
+                tracing::info!(event = "kafka_back", task, "Kafka answers again");
             }
+            _ => {}
         }
+        self.memory.is_kafka_away = unreachable || self.memory.is_kafka_away && !assigned;
         if let TaskState::SinkUnavailable { node, reason } = &state {
             tracing::warn!(
                 event = "sink_unavailable",
