@@ -61,6 +61,34 @@ fn ensure_runs(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
+/// Each outage is said once when it begins and once when it is over.
+fn ensure_outages_are_said_once(host: &Host) -> Result<()> {
+    let said = || -> Vec<bool> {
+        let lines = host.log.objects().into_iter();
+        lines
+            .filter_map(|line| match line.get("event")?.as_str()? {
+                "kafka_unreachable" => Some(true),
+                "kafka_back" => Some(false),
+                _ => None,
+            })
+            .collect()
+    };
+    let said = wait_until("the end of the outage to be said", SETTLED, || {
+        let said = said();
+        match said.last() {
+            Some(false) => Ok(said),
+            _ => Err(format!("{said:?}")),
+        }
+    })?;
+    let mut in_turn = said.iter().enumerate();
+    ensure!(
+        in_turn.all(|(at, &is_away)| is_away == at.is_multiple_of(2)),
+        "{said:?}:\n{}",
+        host.log.tail(40)
+    );
+    Ok(())
+}
+
 #[test]
 fn kafka_and_the_source_topic_may_be_away_at_start() -> Result<()> {
     let _alone = alone();
@@ -124,6 +152,7 @@ fn kafka_may_be_restarted_and_killed_in_the_middle() -> Result<()> {
     ensure_rows(&scene.judge_reduced(AFTER_A_FAULT)?, 6 * 4_852, 6 * 148)?;
     scene.judge_windows()?;
     for host in [&mut reduce, &mut sla] {
+        ensure_outages_are_said_once(host)?;
         ensure_runs(host)?;
         ensure!(host.drain()? == 0);
     }

@@ -59,6 +59,9 @@ pub(crate) enum TaskError {
     Stop(String),
     /// From the committed offsets again.
     Restart(String),
+    /// From the committed offsets again, through no fault of the task's: Kafka, which may come and go as it likes, took
+    /// its partitions away.
+    Rejoin(String),
     /// From the committed offsets again, one record at a time up to where it was.
     Isolate {
         reason: String,
@@ -127,6 +130,8 @@ pub(crate) struct Memory {
     has_learned: bool,
     /// Whether the host was told that the task is ready.
     was_ready: bool,
+    /// Whether the log says that Kafka does not answer.
+    is_kafka_away: bool,
 }
 
 impl Memory {
@@ -152,10 +157,15 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     let mut breaks = 0;
     loop {
         let began = Instant::now();
+        let mut is_kafkas_doing = false;
         let reason = match turn::run(context, &mut meter, &mut memory) {
             Ok(end) => return end,
             Err(TaskError::Stop(reason)) => return fail(context, reason),
             Err(TaskError::Restart(reason)) => reason,
+            Err(TaskError::Rejoin(reason)) => {
+                is_kafkas_doing = true;
+                reason
+            }
             Err(TaskError::Isolate { reason, poison }) => {
                 if let Some((record, message)) = poison {
                     memory.poison(record, message);
@@ -166,7 +176,7 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
         meter.counters.rewind_pending();
         meter.publish();
         let has_learned = std::mem::take(&mut memory.has_learned);
-        breaks = breaks_after(breaks, began.elapsed(), has_learned);
+        breaks = breaks_after(breaks, began.elapsed(), has_learned || is_kafkas_doing);
         if breaks > RESTARTS_MAX {
             return fail(
                 context,
@@ -188,7 +198,8 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
             task = context.task,
             breaks,
             seconds,
-            reason
+            reason,
+            "the task starts anew from its committed offsets"
         );
         context.status.set(TaskState::Failed { reason });
         if context.signals.wait(wait) {
@@ -197,9 +208,9 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     }
 }
 
-/// Breaks in a row, at least 1, after a run of this length.
-fn breaks_after(breaks: u32, worked: Duration, has_learned: bool) -> u32 {
-    match (worked >= SETTLED_AFTER, has_learned) {
+/// Breaks in a row, at least 1, after a run of this length. What is excused is no further one.
+fn breaks_after(breaks: u32, worked: Duration, is_excused: bool) -> u32 {
+    match (worked >= SETTLED_AFTER, is_excused) {
         (true, _) => 1,
         (false, true) => breaks.max(1),
         (false, false) => breaks + 1,

@@ -12,6 +12,7 @@ use super::{TaskContext, TaskError};
 use crate::flow::{PartitionTime, SlotKey, Slots, TimeRules};
 use crate::kafka::{EndProbe, EndProof, GroupConsumer, KafkaError, PartitionQueue, resolve_start};
 use crate::metrics::{PartitionIndex, TaskCounters};
+use crate::status::TaskState;
 use crate::topology::Source;
 
 /// Bounds the prefetched bytes of all partitions of a source together.
@@ -98,17 +99,20 @@ impl Reader {
         slots: &mut Slots,
         counters: &mut TaskCounters,
         context: &TaskContext,
+        is_kafka_away: &mut bool,
     ) -> Result<Asked<()>, TaskError> {
         self.is_assigned = true;
-        let Asked::Answer(committed) =
-            self.ask(context, || self.consumer.committed(partitions, ASK_TIMEOUT))?
+        let Asked::Answer(committed) = self.ask(context, is_kafka_away, || {
+            self.consumer.committed(partitions, ASK_TIMEOUT)
+        })?
         else {
             return Ok(Asked::Draining);
         };
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let Asked::Answer(bounds) =
-                self.ask(context, || self.consumer.bounds(partition, ASK_TIMEOUT))?
+            let Asked::Answer(bounds) = self.ask(context, is_kafka_away, || {
+                self.consumer.bounds(partition, ASK_TIMEOUT)
+            })?
             else {
                 return Ok(Asked::Draining);
             };
@@ -182,25 +186,23 @@ impl Reader {
         })
     }
 
-    /// Asks Kafka until it answers; it may be away for as long as it likes.
+    /// Asks Kafka until it answers; it may be away for as long as it likes, which is said once.
     fn ask<T>(
         &self,
         context: &TaskContext,
+        is_kafka_away: &mut bool,
         question: impl Fn() -> Result<T, KafkaError>,
     ) -> Result<Asked<T>, TaskError> {
-        let mut asked = false;
         loop {
             match question() {
                 Ok(answer) => return Ok(Asked::Answer(answer)),
-                Err(error) if !asked => {
-                    asked = true;
-                    context
-                        .status
-                        .set(crate::status::TaskState::WaitingForKafka);
+                Err(error) if !*is_kafka_away => {
+                    *is_kafka_away = true;
                     tracing::warn!(event = "kafka_unreachable", task = context.task, reason = %error, "Kafka does not answer; waiting for it");
                 }
                 Err(_) => {}
             }
+            context.status.set(TaskState::WaitingForKafka);
             if context.signals.wait(Duration::from_millis(500)) {
                 return Ok(Asked::Draining);
             }

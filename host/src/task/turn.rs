@@ -214,21 +214,20 @@ impl<'a> Task<'a> {
         if before == state {
             return;
         }
-        let (is_away, was_away) = (
-            state == TaskState::WaitingForKafka,
-            before == TaskState::WaitingForKafka,
-        );
-        if is_away != was_away {
-            let task = self.context.task;
-            match is_away {
-                true => tracing::warn!(
-                    event = "kafka_unreachable",
-                    task,
-                    "Kafka does not answer; waiting for it"
-                ),
-                false => tracing::info!(event = "kafka_back", task, "Kafka answers again"),
+        let task = self.context.task;
+        match (unreachable, self.memory.is_kafka_away) {
+            (true, false) => tracing::warn!(
+                event = "kafka_unreachable",
+                task,
+                "Kafka does not answer; waiting for it"
+            ),
+            // Over a new start of the task as well: it is back when the partitions are.
+            (false, true) if assigned => {
+                tracing::info!(event = "kafka_back", task, "Kafka answers again");
             }
+            _ => {}
         }
+        self.memory.is_kafka_away = unreachable || self.memory.is_kafka_away && !assigned;
         if let TaskState::SinkUnavailable { node, reason } = &state {
             tracing::warn!(
                 event = "sink_unavailable",

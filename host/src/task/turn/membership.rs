@@ -49,7 +49,7 @@ impl Task<'_> {
             // I6: nothing of a lost partition is committed; what is in flight may have been read by its new owner.
             Rebalance::Lost(partitions) => {
                 self.readers[at].unassign(partitions, &mut self.meter.counters)?;
-                Err(TaskError::Restart(
+                Err(TaskError::Rejoin(
                     "kafka.partitions_lost: the session expired".to_owned(),
                 ))
             }
@@ -58,7 +58,14 @@ impl Task<'_> {
 
     fn assign(&mut self, at: usize, partitions: &[(String, i32)]) -> Result<(), TaskError> {
         let slots = self.flow.slots();
-        match self.readers[at].assign(partitions, slots, &mut self.meter.counters, self.context)? {
+        let assigned = self.readers[at].assign(
+            partitions,
+            slots,
+            &mut self.meter.counters,
+            self.context,
+            &mut self.memory.is_kafka_away,
+        );
+        match assigned? {
             Asked::Draining => return Ok(()),
             Asked::Answer(()) => {}
         }
@@ -100,7 +107,7 @@ impl Task<'_> {
         let released = self.readers[at].unassign(partitions, &mut self.meter.counters)?;
         self.judge_ownership();
         if !settled {
-            return Err(TaskError::Restart(
+            return Err(TaskError::Rejoin(
                 "kafka.revoked: records were still on their way".to_owned(),
             ));
         }
