@@ -141,6 +141,8 @@ codes! {
     error SHARED_GROUP = "topology.shared_group": "Two sources read one topic in one consumer group.";
     error PIPELINE_SCOPE_TASKS = "topology.pipeline_scope_tasks":
         "A pipeline with a pipeline-scoped plugin asks for more than one task.";
+    error STATEFUL_CHAIN = "topology.stateful_chain":
+        "A transform that keeps state reads, perhaps through others, from another that does.";
     error EXACTLY_ONCE_SINK = "topology.exactly_once_sink":
         "`delivery: exactly_once` is asked for and a sink's replay makes duplicates.";
     warning DELIVERY_DOWNGRADED = "topology.delivery_downgraded":

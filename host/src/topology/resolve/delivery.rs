@@ -1,6 +1,6 @@
 //! Rules that span several nodes: delivery, tasks, topics, consumer groups and clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Context, Place};
 use super::fields::Fields;
@@ -58,6 +58,7 @@ pub(super) fn check_pipeline(
     base: &KafkaProperties,
 ) {
     check_tasks(cx, draft);
+    check_stateful_chain(cx, draft);
     check_loops(cx, draft);
     check_dead_letters(cx, draft, base);
     check_idempotence(cx, base, top, draft);
@@ -99,6 +100,35 @@ fn check_tasks(cx: &Context, draft: &PipelineDraft) {
             message,
             help,
         );
+    }
+}
+
+/// I1 without checkpoints: a stateful transform names the source offsets that it still needs, and a record derived from
+/// many has none. State made of such records could not be read again after a restart.
+fn check_stateful_chain(cx: &Context, draft: &PipelineDraft) {
+    let find = |name: &str| draft.transforms.iter().find(|node| node.name.text == name);
+    for node in &draft.transforms {
+        if node.describe.scope == Scope::Record {
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        let mut above: Vec<&str> = node.from.iter().map(|from| from.text.as_str()).collect();
+        while let Some(name) = above.pop() {
+            let Some(upstream) = find(name).filter(|_| seen.insert(name)) else {
+                continue;
+            };
+            if upstream.describe.scope != Scope::Record && upstream.name.text != node.name.text {
+                let message = format!(
+                    "{} keeps state made of what {} derives from many records, which a restart could not read again.",
+                    quoted(&node.name.text),
+                    quoted(&upstream.name.text)
+                );
+                let help = "Write what the first one derives to a Kafka topic and read it in a second pipeline.";
+                cx.note(codes::STATEFUL_CHAIN, &node.name.place, message, help);
+                break;
+            }
+            above.extend(upstream.from.iter().map(|from| from.text.as_str()));
+        }
     }
 }
 
