@@ -9,7 +9,9 @@ use serde_json::json;
 use weir_dev::client::{Index, Kafka, Row, wait_until};
 use weir_dev::host::{Command, Folder};
 use weir_dev::judge::{Delivery, ReduceCase, WindowRules};
-use weir_dev::scene::{Scene, judge_windows, sample_rows, shared_elasticsearch, shared_kafka};
+use weir_dev::scene::{
+    Scene, judge_windows, sample_rows, shared_elasticsearch, shared_kafka, wait_documents,
+};
 
 /// Thousands of rows take seconds; a debug build beside another build has taken far longer.
 const SETTLED: Duration = Duration::from_secs(120);
@@ -72,6 +74,8 @@ fn the_topology_of_the_repository_runs_under_up() -> Result<()> {
     kafka.write("visits", &sample_rows()?)?;
     kafka.wait_settled("visits_reader", "visits", SETTLED)?;
     kafka.wait_settled("latency_monitor", "reduced_visits", SETTLED)?;
+    let index = Index::at(&url, "visits_sync_sla");
+    wait_documents(&kafka, "reduced_visits", "visits-sla.dlq", &index, SETTLED)?;
 
     let reduced = kafka.read("reduced_visits")?;
     let case = ReduceCase {
@@ -84,7 +88,7 @@ fn the_topology_of_the_repository_runs_under_up() -> Result<()> {
     };
     let report = case.judge().into_result()?;
     ensure!(report.counted("good rows") == 4_852, "{report}");
-    let documents = Index::at(&url, "visits_sync_sla").documents()?;
+    let documents = index.documents()?;
     let report = judge_windows(&reduced, &documents, &WindowRules::of_size_s(60))?;
     ensure!(report.counted("records in windows") == 4_852, "{report}");
     ensure!(up.try_exit()?.is_none(), "up has ended");

@@ -42,6 +42,81 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
         "The task starts again and judges its position anew.",
     ),
     row(
+        "checkpoint.missing",
+        "The group's offset says that a checkpoint goes with it, and the checkpoint topic has none, or only an older one.",
+        "The host ends. Restore the topic, or give the state up with `weir checkpoints reset`.",
+    ),
+    row(
+        "checkpoint.offset_mismatch",
+        "The group's offset is another than the checkpoint's: somebody moved it.",
+        "The host ends. Set the group back, or give the state up with `weir checkpoints reset`.",
+    ),
+    row(
+        "checkpoint.no_offset",
+        "There is a checkpoint and the group has no offset: it was deleted, or its offsets expired.",
+        "The host ends. Set the group's offset to the checkpoint's, or give the state up with `weir checkpoints reset`.",
+    ),
+    row(
+        "checkpoint.incomplete",
+        "The checkpoint topic names parts that it does not hold.",
+        "The host ends. Restore the topic, or give the state up with `weir checkpoints reset`.",
+    ),
+    row(
+        "checkpoint.damaged",
+        "A record of the checkpoint topic is damaged, or a newer version of Weir wrote it.",
+        "The host ends. Run that version, restore the topic, or give the state up with `weir checkpoints reset`.",
+    ),
+    row(
+        "checkpoint.state_refused",
+        "A transform cannot read the state that the checkpoint has of it: another plugin version or configuration wrote it.",
+        "The host ends. Run what wrote it, or give the state up with `weir checkpoints reset --node NODE`.",
+    ),
+    row(
+        "checkpoint.unknown_node",
+        "The checkpoint has state of a transform that the pipeline does not have any more.",
+        "The host ends. Name the transform as before, or give the state up with `weir checkpoints reset --node NODE`.",
+    ),
+    row(
+        "checkpoint.state_too_large",
+        "The state of one partition has more than 32,768 parts or 64 MiB.",
+        "The host ends. Let the transforms keep less.",
+    ),
+    row(
+        "kafka.transaction_aborted",
+        "The brokers asked for an abort of the transaction.",
+        "The task starts again from its committed offsets; nothing of the transaction was visible.",
+    ),
+    row(
+        "kafka.producer_fenced",
+        "The coordinator ended a transaction that was open too long, or another producer took over its transactional id.",
+        "The task starts again from its committed offsets; nothing of the transaction was visible.",
+    ),
+    row(
+        "kafka.transaction_unanswered",
+        "The end of a transaction was not answered before the host had to end.",
+        "Whoever comes next finds the transaction committed or aborted, as a whole.",
+    ),
+    row(
+        "kafka.transactions_not_kept",
+        "The brokers accepted a transaction and did not keep the offsets in it.",
+        "The host ends. Set `delivery: at_least_once`, or use brokers that keep transactions.",
+    ),
+    row(
+        "kafka.commit",
+        "The group did not take the offsets that belong to a checkpoint.",
+        "The task starts again from its newest checkpoint.",
+    ),
+    row(
+        "kafka.unanswered",
+        "Kafka gave no answer while the checkpoint topic was read.",
+        "The task starts again.",
+    ),
+    row(
+        "host.stand_by",
+        "Another host is the active one of a pipeline whose result needs every partition.",
+        "This one drops its state and stands by.",
+    ),
+    row(
         "source.timestamp_in_future",
         "A record's timestamp lies more than `max_future` ahead of the host's clock.",
         "`on_error` takes the record.",

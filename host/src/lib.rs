@@ -1,5 +1,6 @@
 //! The host: it reads a topology, loads plugins and runs pipelines between Kafka and sinks.
 
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod codes;
@@ -7,6 +8,7 @@ pub mod commands;
 pub mod flow;
 pub mod http;
 pub mod kafka;
+pub mod kill_point;
 pub mod log;
 pub mod metrics;
 pub mod plugin;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::client::{Document, Index, Kafka, Record};
+use crate::client::{Document, Index, Kafka, Record, wait_until};
 use crate::host::Folder;
 use crate::judge::{Delivery, ReduceCase, Report, WindowCase, WindowRules};
 
@@ -180,10 +180,19 @@ impl Scene {
             .wait_settled(&self.reduce_group(), &self.visits(), timeout)
     }
 
-    /// Waits until every reduced record is settled, which closes the last window.
+    /// Waits until every reduced record is committed, and stands in a document or in a dead letter: the last window
+    /// closes a while after its records are in state.
     pub fn wait_measured(&self, timeout: Duration) -> Result<()> {
         self.kafka
-            .wait_settled(&self.sla_group(), &self.reduced(), timeout)
+            .wait_settled(&self.sla_group(), &self.reduced(), timeout)?;
+        let dead_letters = self.sla_dead_letters();
+        wait_documents(
+            &self.kafka,
+            &self.reduced(),
+            &dead_letters,
+            &self.index(),
+            timeout,
+        )
     }
 
     /// Judges reduced records and dead letters against the visits; an error shows differences.
@@ -212,6 +221,37 @@ impl Scene {
             &rules,
         )
     }
+}
+
+/// Waits until every record of `topic` stands in a document of `index` or in a dead letter.
+pub fn wait_documents(
+    kafka: &Kafka,
+    topic: &str,
+    dead_letters: &str,
+    index: &Index,
+    timeout: Duration,
+) -> Result<()> {
+    wait_until("every window's document", timeout, || {
+        let seen = |error: anyhow::Error| format!("{error:#}");
+        let records = kafka.count(topic).map_err(seen)?;
+        let dead = kafka.read_all(dead_letters).map_err(seen)?;
+        // A rejected document is a dead letter that counts for all of its records.
+        let derived = |record: &&Record| record.header_text("weir.errors.derived").is_some();
+        let rejected = dead.iter().filter(derived).map(|record| {
+            let value = record.value.as_deref().unwrap_or_default();
+            let value = serde_json::from_slice(value).unwrap_or(Value::Null);
+            value["count"].as_u64().unwrap_or(0)
+        });
+        let bad = dead.iter().filter(|record| !derived(record)).count() as u64;
+        let documents = index.documents().map_err(seen)?;
+        let counts = documents.values();
+        let counts = counts.map(|document| document.source["count"].as_u64().unwrap_or(0));
+        let measured = counts.chain(rejected).sum::<u64>() + bad;
+        match measured >= records {
+            true => Ok(()),
+            false => Err(format!("{measured} of {records} records")),
+        }
+    })
 }
 
 /// Judges window documents against reduced records; an error shows differences.

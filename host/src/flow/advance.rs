@@ -6,12 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use weir_plugin_api::host::{Arena, CallScope, Collected, OwnedBatch, collect};
-use weir_plugin_api::{SEQ_DERIVED, TimerRequest};
+use weir_plugin_api::{Record, SEQ_DERIVED, TimerRequest};
 
-use super::{
-    Advance, Flow, FlowError, Poison, Receiver, Refusal, Target, broken, mark,
-    refuse::panic_refusal,
-};
+use super::{Advance, Flow, FlowError, Poison, Receiver, Refusal, Target, broken, mark};
 use crate::metrics::TaskCounters;
 use crate::plugin::CallErrorKind;
 use crate::topology::Policy;
@@ -32,28 +29,52 @@ impl Flow {
     /// See [`FlowError`].
     pub fn advance(&mut self, counters: &mut TaskCounters) -> Result<Advance, FlowError> {
         loop {
-            for index in 0..self.sinks.len() {
-                self.drain_into_sink(index)?;
+            if self.may_deliver() {
+                self.drain_into_sinks()?;
             }
             let now = Instant::now();
-            // The most downstream first, so that nothing piles up between the nodes.
-            let runnable = (0..self.transforms.len())
-                .rev()
-                .find(|index| self.can_run(*index, now));
-            let Some(index) = runnable else {
-                return Ok(Advance::Idle);
+            let Some(index) = self.runnable(now) else {
+                if self.may_deliver() || !self.is_short_of_room(now) {
+                    return Ok(Advance::Idle);
+                }
+                // More came out than may wait: it leaves, though a cut is not aligned before the rest is done.
+                self.drain_into_sinks()?;
+                if self.runnable(now).is_none() {
+                    return Ok(Advance::Idle);
+                }
+                continue;
             };
             let ran = self.run_transform(index, counters);
             if matches!(ran, Err(FlowError::Refused { .. })) {
                 self.closed_below = self.closed_below.max(index + 1);
             }
             if ran? == Advance::Yielded {
-                for index in 0..self.sinks.len() {
-                    self.drain_into_sink(index)?;
+                if self.may_deliver() {
+                    self.drain_into_sinks()?;
                 }
                 return Ok(Advance::Yielded);
             }
         }
+    }
+
+    fn may_deliver(&self) -> bool {
+        !self.delivers_together || self.transforms_are_idle()
+    }
+
+    fn drain_into_sinks(&mut self) -> Result<(), FlowError> {
+        (0..self.sinks.len()).try_for_each(|index| self.drain_into_sink(index))
+    }
+
+    /// The most downstream first, so that nothing piles up between the nodes.
+    fn runnable(&self, now: Instant) -> Option<usize> {
+        let mut downstream_first = (0..self.transforms.len()).rev();
+        downstream_first.find(|index| self.can_run(*index, now))
+    }
+
+    /// Some transform could run if what is below it took more.
+    fn is_short_of_room(&self, now: Instant) -> bool {
+        let open = self.transforms.iter().skip(self.closed_below);
+        open.into_iter().any(|node| node.next(now).is_some())
     }
 
     fn can_run(&self, index: usize, now: Instant) -> bool {
@@ -198,20 +219,24 @@ impl Flow {
     }
 
     fn poisoned(&self, index: usize, batch: &OwnedBatch, at: usize) -> Option<(u64, Refusal)> {
+        let record = batch.records().get(at)?;
+        let refusal = self.poisoned_at(Some(&self.transforms[index].name), record)?;
+        Some((record.seq, refusal))
+    }
+
+    /// Why the record is to be refused at this node, or before any (`None`).
+    pub(super) fn poisoned_at(&self, node: Option<&str>, record: &Record<'_>) -> Option<Refusal> {
         if self.poison.is_empty() {
             return None;
         }
-        let record = batch.records().get(at)?;
         let key = self.slots.key(record.slot)?;
-        let node = &self.transforms[index];
         let poison = Poison {
-            node: node.name.clone(),
+            node: node.map(str::to_owned),
             topic: key.topic.clone(),
             partition: key.partition,
             offset: record.offset,
         };
-        let message = self.poison.get(&poison)?;
-        Some((record.seq, panic_refusal(node, message)))
+        self.poison.get(&poison).cloned()
     }
 
     fn consume_inputs(&mut self, index: usize, input: &OwnedBatch, range: Range<usize>) {
@@ -245,6 +270,7 @@ impl Flow {
                 seq => self.ledger.add(seq, targets),
             }
         }
+        self.state_changed |= !derived.is_empty();
         let first_derived = (!derived.is_empty()).then(|| {
             let first = self.ledger.open_derived(index, derived, targets);
             batch.number_derived(first);
@@ -321,8 +347,10 @@ impl Flow {
                 let taken = self.outbox.produce(&node.name, topic, records);
                 let records = records.get(..taken).unwrap_or(records);
                 node.input.consume(records.len());
-                self.unflushed
-                    .extend(records.iter().map(|record| record.seq));
+                for record in records {
+                    self.ledger.mark(record.seq, mark::PRODUCED);
+                    self.unflushed.push(record.seq);
+                }
                 // What the client refuses by itself shows at once, while the originals are still here.
                 let refused = self.take_failures();
                 for record in records {

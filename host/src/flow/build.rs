@@ -8,7 +8,9 @@ use weir_plugin_api::{HostHandle, log_level};
 
 use super::input::Input;
 use super::transform::Factory;
-use super::{Flow, Ledger, Outbox, Poison, Receiver, SinkNode, Slots, Target, TransformNode};
+use super::{
+    Flow, Ledger, Outbox, Poison, Receiver, Refusal, SinkNode, Slots, Target, TransformNode,
+};
 use crate::clock::Clock;
 use crate::metrics::TaskCounters;
 use crate::plugin::{CallError, Catalog, Creation};
@@ -23,8 +25,10 @@ pub struct FlowParts<'a> {
     pub clock: Clock,
     pub monitor: Arc<CallMonitor>,
     pub counters: &'a mut TaskCounters,
-    /// Records at which a stateful transform panicked before, with the message.
-    pub poison: BTreeMap<Poison, String>,
+    /// Records that are known to be at fault, with the reason.
+    pub poison: BTreeMap<Poison, Refusal>,
+    /// Records, dead letters and offsets leave in transactions (I4).
+    pub is_transactional: bool,
     /// How a sink delivers: as the topology says, or into a test's hands.
     pub target: &'a dyn Fn(&Sink, HostHandle) -> Result<Target, CallError>,
 }
@@ -121,6 +125,18 @@ fn receivers(pipeline: &Pipeline, node: NodeRef) -> Vec<Receiver> {
         .collect()
 }
 
+/// One way leads through the transforms: every record behind another is as far as that one or less. Sinks may be many.
+fn is_chain(pipeline: &Pipeline) -> bool {
+    let feeds_one = |node: NodeRef| {
+        let receivers = receivers(pipeline, node);
+        let is_sink = |receiver: &Receiver| matches!(receiver, Receiver::Sink(_));
+        receivers.len() <= 1 || receivers.iter().all(is_sink)
+    };
+    let sources = (0..pipeline.sources.len()).map(NodeRef::Source);
+    let transforms = (0..pipeline.transforms.len()).map(NodeRef::Transform);
+    sources.chain(transforms).all(feeds_one)
+}
+
 fn factory(
     catalog: &Arc<Catalog>,
     pipeline: &str,
@@ -155,6 +171,7 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         monitor,
         counters,
         poison,
+        is_transactional,
         target,
     } = parts;
     let service = |node: &str| {
@@ -214,6 +231,8 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         closed_below: 0,
         timers: BTreeMap::new(),
         poison,
-        cut: None,
+        delivers_together: pipeline.commits_cuts() && !is_chain(pipeline),
+        state_changed: false,
+        is_transactional,
     })
 }

@@ -5,16 +5,24 @@ use std::time::Duration;
 use weir_plugin_api::SEQ_DERIVED;
 
 use super::ledger::Maker;
-use super::{Flow, FlowError, Refusal, Stage, UNSETTLED_RECORDS_MAX, mark};
+use super::{Flow, FlowError, Poison, Refusal, Stage, UNSETTLED_RECORDS_MAX, mark};
 use crate::kafka::DeliveryFailure;
 use crate::topology::Policy;
 
 /// In place of a `seq` that is not to be settled; no record has it.
-const NOBODY: u64 = SEQ_DERIVED;
+pub(super) const NOBODY: u64 = SEQ_DERIVED;
+
+/// In place of the `seq` of a record, for one of the checkpoint topic.
+pub const SEQ_CHECKPOINT: u64 = u64::MAX;
 
 impl Flow {
     pub(super) fn check_outbox(&self) -> Result<(), FlowError> {
         match self.outbox.fatal_error() {
+            // The coordinator ended a transaction that was open too long, or another producer has this one's name.
+            Some(message) if self.is_transactional => Err(FlowError::Lost {
+                code: "kafka.producer_fenced".into(),
+                message,
+            }),
             Some(message) => Err(FlowError::Broken {
                 code: "kafka.producer_fatal".into(),
                 message,
@@ -52,6 +60,17 @@ impl Flow {
             }
         }
         Ok(true)
+    }
+
+    /// Waits at most `wait` for whatever is on its way to Kafka, records of checkpoints included.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn flush_handed_over(&mut self, wait: Duration) -> Result<bool, FlowError> {
+        let flushed = self.outbox.flush(wait);
+        self.take_failures()?;
+        self.check_outbox()?;
+        Ok(flushed)
     }
 
     /// Gives to `on_error` what Kafka or its client has refused.
@@ -103,7 +122,14 @@ impl Flow {
             "Kafka refused a record for the topic `{}`: {}",
             failure.topic, failure.code
         );
-        let Some(code) = failure.records_fault() else {
+        if self.is_transactional && failure.is_kafkas_doing() {
+            return Err(FlowError::Lost {
+                code: "kafka.produce".into(),
+                message,
+            });
+        }
+        let code = failure.records_fault();
+        let Some(code) = code.filter(|_| failure.seq != SEQ_CHECKPOINT) else {
             return Err(FlowError::Broken {
                 code: "kafka.produce".into(),
                 message,
@@ -129,6 +155,9 @@ impl Flow {
             message,
             detail: String::new(),
         };
+        if self.is_transactional && !failure.is_local {
+            return Err(self.poisoned_by(failure.seq, refusal));
+        }
         if self.is_dead_letter(failure) {
             // A dead letter that cannot be written leaves no place for the record.
             let policy = std::mem::replace(&mut self.on_error.policy, Policy::Fail);
@@ -137,6 +166,29 @@ impl Flow {
             return answer;
         }
         self.refuse(failure.seq, &refusal)
+    }
+
+    /// I4: the transaction is lost with the record, so it is refused when it is read again. One derived from many is not
+    /// read again.
+    fn poisoned_by(&mut self, seq: u64, refusal: Refusal) -> FlowError {
+        let known = self.ledger.get(seq);
+        let known = known.filter(|known| known.maker == Maker::Source);
+        let place = known.and_then(|known| Some((self.slots.key(known.slot)?, known.offset)));
+        match place {
+            Some((key, offset)) => FlowError::Poisoned {
+                poison: Poison {
+                    node: None,
+                    topic: key.topic.clone(),
+                    partition: key.partition,
+                    offset,
+                },
+                refusal: Box::new(refusal),
+            },
+            None => FlowError::Broken {
+                code: refusal.code,
+                message: refusal.message,
+            },
+        }
     }
 
     /// True while something is on its way to Kafka, as far as is known.

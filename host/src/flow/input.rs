@@ -47,9 +47,9 @@ impl Input {
         self.records == 0
     }
 
-    /// Drops what `keep` refuses, without consuming it. Batches hold one slot each or derived records.
-    pub fn retain(&mut self, mut keep: impl FnMut(&OwnedBatch, &Range<usize>) -> bool) {
-        self.batches.retain(|(batch, range)| keep(batch, range));
-        self.records = self.batches.iter().map(|(_, range)| range.len()).sum();
+    /// Drops everything without consuming it.
+    pub fn clear(&mut self) {
+        self.batches.clear();
+        self.records = 0;
     }
 }

@@ -18,6 +18,10 @@ pub mod mark {
     pub const SKIPPED: u8 = 2;
     pub const DELIVERED: u8 = 4;
     pub const ABSORBED: u8 = 8;
+    /// Handed to Kafka; whether it was delivered shows later. No outcome by itself.
+    pub const PRODUCED: u8 = 16;
+    /// What going back to before the record has to take back.
+    pub const TOUCHED: u8 = DEAD_LETTERED | ABSORBED | PRODUCED;
 }
 
 fn outcome(marks: u8) -> Outcome {
@@ -313,12 +317,28 @@ impl Ledger {
         }
     }
 
-    /// True while a record derived before `seq` is not settled.
-    pub fn has_open_derived_below(&self, seq: u64) -> bool {
-        let below = self.runs.iter().take_while(|run| run.first_seq < seq);
-        below
-            .into_iter()
-            .any(|run| run.maker != Maker::Source && run.open > 0)
+    /// I1, I4: lowers `offsets` like [`Ledger::lower_to_unsettled`] and answers whether they are an aligned cut: nothing of
+    /// a record at or past them has left the task or is in any state, and no derived record is on its way.
+    pub fn cut(&self, offsets: &mut [i64]) -> bool {
+        self.lower_to_unsettled(offsets);
+        let is_behind = |entry: &Entry| {
+            let offset = offsets.get(entry.slot as usize);
+            offset.is_none_or(|offset| entry.offset < *offset)
+        };
+        let is_derived_open = |run: &Run| run.maker != Maker::Source && run.open > 0;
+        !self.runs.iter().any(is_derived_open)
+            && self
+                .entries
+                .iter()
+                .all(|entry| entry.marks & mark::TOUCHED == 0 || is_behind(entry))
+    }
+
+    /// Forgets every record; numbers go on rising.
+    pub fn forget(&mut self) {
+        *self = Ledger {
+            base: self.next_seq(),
+            ..Ledger::default()
+        };
     }
 
     pub fn take_counts(&mut self) -> SettledCounts {
@@ -416,14 +436,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_is_aligned_where_nothing_past_it_was_touched() {
+        let mut ledger = Ledger::new();
+        let first = ledger.open_source(0, 0..3, 1, false);
+        let mut offsets = [3];
+        assert!(ledger.cut(&mut offsets), "nothing was touched");
+        assert_eq!(offsets, [0]);
+        ledger.mark(first + 1, mark::PRODUCED);
+        assert!(!ledger.cut(&mut [3]), "1 was produced, 0 is open");
+        ledger.done(first);
+        assert!(!ledger.cut(&mut [3]), "1 may be refused yet");
+        ledger.done(first + 1);
+        let mut offsets = [3];
+        assert!(ledger.cut(&mut offsets), "2 waits untouched");
+        assert_eq!(offsets, [2]);
+        ledger.forget();
+        assert_eq!((ledger.pending(), ledger.kept()), (0, 0));
+        assert!(ledger.open_source(0, 0..1, 1, false) > first + 2);
+    }
+
+    #[test]
     fn derived_records_hold_no_offset_but_are_known_until_settled() {
         let mut ledger = Ledger::new();
         let source = ledger.open_source(0, 3..4, 1, false);
         let derived = ledger.open_derived(2, vec![4, 6], 1);
         ledger.attach(derived, &batch());
         assert_eq!(frontier(&ledger, vec![4]), [3]);
-        assert!(!ledger.has_open_derived_below(derived));
-        assert!(ledger.has_open_derived_below(derived + 1));
+        assert!(!ledger.cut(&mut [4]), "derived records are on their way");
         let known = ledger.get(derived + 1).expect("known");
         assert_eq!(
             (known.position, known.maker, known.offset),
@@ -434,7 +473,7 @@ mod tests {
         ledger.done(derived);
         ledger.mark(derived + 1, mark::DELIVERED);
         ledger.done(derived + 1);
-        assert!(!ledger.has_open_derived_below(u64::MAX));
+        assert!(ledger.cut(&mut [4]));
         assert_eq!(
             ledger.take_counts().derived,
             [(2, Outcome::Filtered, 1), (2, Outcome::Delivered, 1)]

@@ -2,7 +2,7 @@
 //! be committed. It knows neither consumers nor threads: `task` drives it with Kafka, `weir test` with files.
 //!
 //! The path reads top to bottom: [`Flow::push`] -> [`Flow::advance`] (sinks first, then the most downstream transform that
-//! can run) -> [`Flow::poll_sinks`] / [`Flow::flush`] (verdicts) -> [`Flow::committable`].
+//! can run) -> [`Flow::poll_sinks`] / [`Flow::flush`] (verdicts) -> [`Flow::cut`] or [`Flow::settled_prefix`].
 
 mod advance;
 mod build;
@@ -12,9 +12,11 @@ mod ledger;
 mod outbox;
 mod refusal;
 mod refuse;
+mod rewind;
 mod settle;
 mod sink;
 mod slots;
+mod state;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -30,11 +32,13 @@ use std::time::Instant;
 use weir_plugin_api::host::OwnedBatch;
 
 pub use build::{FlowParts, build, node_labels, plugin_or_kafka};
+pub use handed_over::SEQ_CHECKPOINT;
 pub use ledger::{Ledger, SettledCounts, mark};
-pub use outbox::{Outbox, Producers};
+pub use outbox::{Outbox, Producers, SharedProducers};
 pub use refusal::{Origin, Refusal, Stage};
 pub use sink::{SinkNode, Target};
 pub use slots::{SlotKey, Slots};
+pub use state::NodeState;
 pub use transform::TransformNode;
 pub use watermark::{PartitionTime, TimeRules};
 
@@ -70,19 +74,17 @@ pub enum FlowError {
     /// The instance or the target is beyond use: the task starts anew from its committed offsets.
     #[error("{code}: {message}")]
     Broken { code: String, message: String },
+    /// Kafka ended the transaction, through no fault of the task's: start anew from the committed offsets.
+    #[error("{code}: {message}")]
+    Lost { code: String, message: String },
     /// One record of those in flight is at fault and it is not known which: start anew, one record at a time.
     #[error("{code}: {message}; going back to find the record")]
     Isolate { code: String, message: String },
-    /// A stateful transform panicked at this record alone: start anew and refuse it there.
-    #[error(
-        "plugin.panic: the transform `{node}` panicked at {topic}-{partition}@{offset}: {message}"
-    )]
+    /// This record alone is at fault, and what it did cannot be taken back here: start anew and refuse it there.
+    #[error("{}: {}-{}@{}: {}", refusal.code, poison.topic, poison.partition, poison.offset, refusal.message)]
     Poisoned {
-        node: String,
-        topic: String,
-        partition: i32,
-        offset: i64,
-        message: String,
+        poison: Poison,
+        refusal: Box<Refusal>,
     },
 }
 
@@ -95,10 +97,12 @@ pub enum Advance {
     Yielded,
 }
 
-/// A record that made a stateful transform panic, to be refused at that transform.
+/// A record that is to be refused because of what it did before: it made a stateful transform panic, or it broke the
+/// transaction it was produced in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Poison {
-    pub node: String,
+    /// The transform that refuses it; `None`: it is refused before any node has it.
+    pub node: Option<String>,
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
@@ -129,9 +133,14 @@ pub struct Flow {
     closed_below: usize,
     /// (transform, slot, id) -> when.
     timers: BTreeMap<(usize, u32, u64), i64>,
-    poison: BTreeMap<Poison, String>,
-    /// A stateful commit that waits for derived records: (offsets, first seq that does not matter).
-    cut: Option<(Vec<i64>, u64)>,
+    poison: BTreeMap<Poison, Refusal>,
+    /// Records leave only when no transform has any left: several ways lead through the graph, and a cut is aligned only
+    /// where they are equally far.
+    delivers_together: bool,
+    /// Transforms took or derived something since this was last asked.
+    state_changed: bool,
+    /// What Kafka has refused ends a transaction, so that it cannot be refused here (I4).
+    is_transactional: bool,
 }
 
 impl Flow {
@@ -163,9 +172,12 @@ impl Flow {
         let batch = Rc::new(number(first));
         self.ledger.attach(first, &batch);
         let mut begin = 0;
-        if let Some(judge) = judge {
+        if judge.is_some() || !self.poison.is_empty() {
+            let mut judge = judge;
             for (at, record) in batch.records().iter().enumerate() {
-                let Some(refusal) = judge(record.timestamp_ms) else {
+                let timestamp_ms = record.timestamp_ms;
+                let refusal = judge.as_mut().and_then(|judge| judge(timestamp_ms));
+                let Some(refusal) = refusal.or_else(|| self.poisoned_at(None, record)) else {
                     continue;
                 };
                 self.send(&receivers, &batch, begin..at);
@@ -186,6 +198,21 @@ impl Flow {
             };
             input.push(batch, range.clone());
         }
+    }
+
+    /// True when what transforms emit waits until all of them are done with what they have.
+    pub fn delivers_together(&self) -> bool {
+        self.delivers_together
+    }
+
+    /// Whether a transform's state may have changed since the last call.
+    pub fn take_state_changed(&mut self) -> bool {
+        std::mem::take(&mut self.state_changed)
+    }
+
+    /// Slots numbered so far.
+    pub fn slot_count(&self) -> usize {
+        self.slots.count()
     }
 
     /// True when the next source batch may come.

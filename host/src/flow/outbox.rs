@@ -1,11 +1,15 @@
 //! Where records leave for Kafka: sinks of type `kafka` and dead letters.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use weir_plugin_api::Record;
 
-use crate::kafka::{ClientError, DeliveryFailure, Producer};
+use crate::kafka::{
+    ClientError, DeliveryFailure, GroupOffsets, Producer, TransactionError, Waiting,
+};
 use crate::topology::{Pipeline, SinkKind};
 
 /// One per task. A completed flush settles everything handed over before it that no failure names.
@@ -40,9 +44,12 @@ struct Other {
 }
 
 impl Producers {
+    /// With a `transactional_id` (I4) the pipeline's own producer is transactional; the topology has made sure that no
+    /// sink asks for another.
+    ///
     /// # Errors
     /// A property that librdkafka refuses.
-    pub fn new(pipeline: &Pipeline) -> Result<Self, ClientError> {
+    pub fn new(pipeline: &Pipeline, transactional_id: Option<&str>) -> Result<Self, ClientError> {
         let sinks = pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
             SinkKind::Kafka { kafka, .. } => Some((sink.name.as_str(), &kafka.producer)),
             SinkKind::Plugin { .. } => None,
@@ -54,10 +61,52 @@ impl Producers {
                 producer: Producer::new(properties)?,
             })
         });
+        let own = &pipeline.kafka.producer;
         Ok(Producers {
-            own: Producer::new(&pipeline.kafka.producer)?,
+            own: match transactional_id {
+                Some(id) => Producer::transactional(own, id)?,
+                None => Producer::new(own)?,
+            },
             others: others.collect::<Result<_, ClientError>>()?,
         })
+    }
+
+    /// See [`Producer::init_transactions`].
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn init_transactions(&self, waiting: Waiting<'_>) -> Result<(), TransactionError> {
+        self.own.init_transactions(waiting)
+    }
+
+    /// When the open transaction began; `None` too where there are none.
+    pub fn transaction_open_since(&self) -> Option<Instant> {
+        self.own.transaction_open_since()
+    }
+
+    /// See [`Producer::commit`].
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn commit(
+        &mut self,
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        self.own.commit(groups, waiting)
+    }
+
+    /// See [`Producer::abort`].
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn abort(&mut self, waiting: Waiting<'_>) -> Result<(), TransactionError> {
+        self.own.abort(waiting)
+    }
+
+    /// Writes a record of the checkpoint topic; false when the client's queue is full.
+    pub fn produce_checkpoint(&mut self, topic: &str, record: &Record<'_>) -> bool {
+        self.own.produce_one(topic, record, &[])
     }
 
     fn of(&mut self, sink: &str) -> &mut Producer {
@@ -90,32 +139,38 @@ fn by_properties<'p>(
     sets
 }
 
-impl Outbox for Producers {
+/// The flow writes records through it, the task ends transactions with it; both live on one thread.
+pub type SharedProducers = Rc<RefCell<Producers>>;
+
+impl Outbox for SharedProducers {
     fn produce(&mut self, sink: &str, topic: &str, records: &[Record<'_>]) -> usize {
-        let producer = self.of(sink);
+        let mut producers = self.borrow_mut();
+        let producer = producers.of(sink);
         let handled = producer.produce(topic, records);
         producer.poll();
         handled
     }
 
     fn dead_letter(&mut self, topic: &str, record: &Record<'_>, headers: &[(&str, &str)]) -> bool {
-        self.own.produce_one(topic, record, headers)
+        self.borrow_mut().own.produce_one(topic, record, headers)
     }
 
     fn flush(&mut self, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
         let left = || deadline.saturating_duration_since(Instant::now());
         // Each has its turn, also when the one before has used up the time.
-        let pending = self.all().filter(|producer| !producer.flush(left()));
+        let producers = self.borrow();
+        let pending = producers.all().filter(|producer| !producer.flush(left()));
         pending.count() == 0
     }
 
     fn take_failures(&mut self) -> Vec<DeliveryFailure> {
-        self.all().flat_map(Producer::take_failures).collect()
+        let producers = self.borrow();
+        producers.all().flat_map(Producer::take_failures).collect()
     }
 
     fn fatal_error(&self) -> Option<String> {
-        self.all().find_map(Producer::fatal_error)
+        self.borrow().all().find_map(Producer::fatal_error)
     }
 }
 

@@ -7,7 +7,7 @@ use weir_plugin_api::{Failure, Record};
 
 use super::refusal::{headers, shown_key};
 use super::transform::UNEXPLAINED_PANICS_MAX;
-use super::{Flow, FlowError, Origin, Refusal, Stage, TransformNode, broken, mark};
+use super::{Flow, FlowError, Origin, Poison, Refusal, Stage, TransformNode, broken, mark};
 use crate::plugin::CallError;
 use crate::topology::Policy;
 
@@ -90,11 +90,13 @@ impl Flow {
             let key = (given == 1).then(|| self.slots.key(first.slot)).flatten();
             return Err(match key {
                 Some(key) => FlowError::Poisoned {
-                    node: node.name.clone(),
-                    topic: key.topic.clone(),
-                    partition: key.partition,
-                    offset: first.offset,
-                    message,
+                    poison: Poison {
+                        node: Some(node.name.clone()),
+                        topic: key.topic.clone(),
+                        partition: key.partition,
+                        offset: first.offset,
+                    },
+                    refusal: Box::new(panic_refusal(node, &message)),
                 },
                 None => FlowError::Isolate {
                     code: "plugin.panic".into(),

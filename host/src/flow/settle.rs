@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sink::{PluginSink, Verdict};
-use super::{Flow, FlowError, Refusal, SettledCounts, Stage, Target, TransformNode, broken, mark};
+use super::{Flow, FlowError, Refusal, SettledCounts, Stage, Target, broken, mark};
 use crate::metrics::TaskCounters;
 use crate::plugin::CallError;
 
@@ -69,6 +69,18 @@ impl Flow {
         Ok(())
     }
 
+    /// Lets plugin sinks finish what they took, each at most for `wait`; true when all of it is settled.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn flush_sinks(
+        &mut self,
+        wait: Duration,
+        counters: &mut TaskCounters,
+    ) -> Result<bool, FlowError> {
+        self.visit_plugin_sinks(counters, |sink| sink.flush(wait))
+    }
+
     /// Finishes everything that was given, at most for `wait` a step; true when all of it is settled.
     ///
     /// # Errors
@@ -78,51 +90,32 @@ impl Flow {
         wait: Duration,
         counters: &mut TaskCounters,
     ) -> Result<bool, FlowError> {
-        let sinks_done = self.visit_plugin_sinks(counters, |sink| sink.flush(wait))?;
+        let sinks_done = self.flush_sinks(wait, counters)?;
         let outbox_done = self.flush_outbox(wait)?;
         let waiting = self.sinks.iter().any(|node| !node.input.is_empty());
         Ok(sinks_done && outbox_done && !waiting && self.transforms_are_idle())
     }
 
-    /// I1: for each slot the offset up to which everything derived is durable. `next` holds, by slot, the next offset to
-    /// read. Stateless: the contiguous settled prefix. With state that is not checkpointed: an aligned cut of what the
-    /// transforms still hold, taken once everything derived before it is settled.
-    ///
-    /// # Errors
-    /// A transform that cannot say what it holds.
-    pub fn committable(&mut self, next: &[i64]) -> Result<Vec<i64>, FlowError> {
+    /// I1, for stateless pipelines that may repeat: for each slot the contiguous settled prefix. `next` holds, by slot, the
+    /// next offset to read.
+    pub fn settled_prefix(&self, next: &[i64]) -> Vec<i64> {
         let mut offsets = next.to_vec();
         self.ledger.lower_to_unsettled(&mut offsets);
-        if !self.transforms.iter().any(TransformNode::is_stateful) {
-            return Ok(offsets);
-        }
-        let (cut, barrier) = match self.cut.take() {
-            Some(cut) => cut,
-            None => (self.held(offsets.clone())?, self.ledger.next_seq()),
-        };
-        if self.ledger.has_open_derived_below(barrier) {
-            self.cut = Some((cut, barrier));
-            // Nothing new may be committed: the offsets below the cut were committed with the cut before.
-            return Ok(vec![i64::MIN; next.len()]);
-        }
-        Ok(offsets
-            .iter()
-            .zip(cut.iter().chain(std::iter::repeat(&i64::MIN)))
-            .map(|(a, b)| *a.min(b))
-            .collect())
+        offsets
     }
 
-    fn held(&self, mut offsets: Vec<i64>) -> Result<Vec<i64>, FlowError> {
-        for node in self.transforms.iter().filter(|node| node.is_stateful()) {
-            for (slot, offset) in (0u32..).zip(offsets.iter_mut()) {
-                let held = node
-                    .instance
-                    .held(slot)
-                    .map_err(|error| broken(&node.name, &error))?;
-                *offset = held.map_or(*offset, |held| held.min(*offset));
-            }
-        }
-        Ok(offsets)
+    /// I1, I4: an aligned cut of all slots, or `None` while there is none. See [`super::Ledger::cut`].
+    pub fn cut(&self, next: &[i64]) -> Option<Vec<i64>> {
+        let mut offsets = next.to_vec();
+        self.ledger.cut(&mut offsets).then_some(offsets)
+    }
+
+    /// True when plugin sinks have settled everything and their targets can be written, as far as they know.
+    pub fn sinks_accept(&self) -> bool {
+        self.sinks.iter().all(|node| match &node.target {
+            Target::Plugin(sink) => sink.open() == 0 && sink.unavailable().is_none(),
+            Target::Kafka { .. } => true,
+        })
     }
 
     /// Adds what was settled since the last call.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::host::{Arena, CallScope, OwnedBatch, collect};
 use weir_plugin_api::{Batch, Record, Rejection, Settlements};
 
+use super::handed_over::NOBODY;
 use super::input::Input;
 use crate::plugin::{CallError, CallErrorKind, SinkInstance};
 
@@ -167,6 +168,12 @@ impl PluginSink {
             .into_iter()
             .map(|error| (error.class.into_string(), error.count))
             .collect()
+    }
+
+    /// Deliveries so far belong to no record any more; the plugin still settles them.
+    pub fn disown(&mut self) {
+        let open = self.deliveries.iter_mut().flatten();
+        open.for_each(|seq| *seq = NOBODY);
     }
 
     /// Why the target cannot be written now.

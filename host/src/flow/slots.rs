@@ -50,8 +50,16 @@ impl Slots {
             source: leaked(source_name).into(),
             topic: leaked(&key.topic).into(),
             partition: key.partition,
+            partition_count: 0,
         });
         number
+    }
+
+    /// Tells plugins how many partitions a topic has.
+    pub fn set_partition_count(&mut self, topic: &str, count: i32) {
+        let of_topic = |name: &&mut SlotName<'static>| name.topic.as_str() == topic;
+        let names = self.names.iter_mut().filter(of_topic);
+        names.for_each(|name| name.partition_count = count);
     }
 
     pub fn key(&self, slot: u32) -> Option<&SlotKey> {

@@ -101,7 +101,6 @@ impl Flow {
 
     /// The slot is no longer this task's; everything of it is settled.
     pub fn release(&mut self, slot: u32) -> Result<(), FlowError> {
-        self.cut = None;
         self.timers.retain(|(_, of, _), _| *of != slot);
         for node in self.transforms.iter_mut().filter(|node| node.is_stateful()) {
             node.watermarks.remove(&slot);
@@ -119,7 +118,6 @@ impl Flow {
     /// A plugin that cannot make its instance.
     pub fn renew(&mut self) -> Result<(), FlowError> {
         let spans = |node: &TransformNode| node.scope == Scope::Pipeline;
-        self.cut = None;
         self.timers
             .retain(|(index, ..), _| !spans(&self.transforms[*index]));
         for node in self.transforms.iter_mut().filter(|node| spans(node)) {

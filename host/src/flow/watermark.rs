@@ -38,6 +38,14 @@ impl PartitionTime {
         }
     }
 
+    /// Event time of the same partition as it was when everything below `position` had been processed.
+    pub fn as_of(&self, position: i64, watermark_ms: Option<i64>) -> Self {
+        PartitionTime {
+            watermark_ms,
+            ..PartitionTime::new(self.rules, position)
+        }
+    }
+
     /// Records below `position` were processed, the largest timestamp among them is `largest_timestamp_ms`.
     pub fn processed(&mut self, position: i64, largest_timestamp_ms: Option<i64>) {
         self.largest_timestamp_ms = self.largest_timestamp_ms.max(largest_timestamp_ms);

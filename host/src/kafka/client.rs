@@ -38,7 +38,7 @@ pub fn client_config(
 }
 
 /// True for errors that mean "no broker answers now": wait, never give up.
-pub(super) fn is_transport(code: rdkafka::error::RDKafkaErrorCode) -> bool {
+pub fn is_transport(code: rdkafka::error::RDKafkaErrorCode) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         code,

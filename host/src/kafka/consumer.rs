@@ -15,12 +15,44 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::PartitionQueue;
 use super::client::{ClientError, client_config};
+use super::transaction::GroupOffsets;
 
 /// Longest wait for the metadata of one topic; asked when an assignment comes, never per record.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Topic and partition.
 pub type Partition = (String, i32);
+
+/// A position to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextOffset {
+    pub partition: Partition,
+    /// The next offset to read.
+    pub offset: i64,
+    /// Text that the group keeps with the offset; empty where there is nothing to say.
+    pub metadata: String,
+}
+
+/// What a group has committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset to read.
+    pub offset: i64,
+    pub metadata: String,
+}
+
+fn offset_list(offsets: &[NextOffset]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for next in offsets {
+        let (topic, partition) = &next.partition;
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(next.offset))?;
+        if !next.metadata.is_empty() {
+            element.set_metadata(&next.metadata);
+        }
+    }
+    Ok(list)
+}
 
 /// What the group asks of its member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +180,33 @@ impl GroupConsumer {
         topics: &[String],
         wake: Thread,
     ) -> Result<Self, ClientError> {
+        let consumer = Self::make(properties, group, instance, wake)?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer
+            .consumer
+            .subscribe(&names)
+            .map_err(|cause| ClientError::new("subscription", cause))?;
+        Ok(consumer)
+    }
+
+    /// A consumer that reads what it is told to and keeps its offsets under `group` without being a member (I7).
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn without_membership(
+        properties: &BTreeMap<String, String>,
+        group: &str,
+        wake: Thread,
+    ) -> Result<Self, ClientError> {
+        Self::make(properties, group, None, wake)
+    }
+
+    fn make(
+        properties: &BTreeMap<String, String>,
+        group: &str,
+        instance: Option<&str>,
+        wake: Thread,
+    ) -> Result<Self, ClientError> {
         let mut owned = vec![
             ("group.id", group),
             ("enable.auto.commit", "false"),
@@ -164,10 +223,6 @@ impl GroupConsumer {
             .create_with_context(context.clone())
             .map_err(|cause| ClientError::new("consumer", cause))?;
         consumer.set_nonempty_callback(move || wake.unpark());
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer
-            .subscribe(&names)
-            .map_err(|cause| ClientError::new("subscription", cause))?;
         Ok(GroupConsumer {
             consumer: Arc::new(consumer),
             context,
@@ -177,13 +232,7 @@ impl GroupConsumer {
     /// Serves what librdkafka has to tell, without waiting, and answers the next rebalance. Call it at least every few
     /// seconds: it is what keeps the member in its group.
     pub fn poll(&self) -> Option<Rebalance> {
-        // Records come through partition queues; what comes here are errors, which the context notes as well.
-        while let Some(answer) = self.consumer.poll(Duration::ZERO) {
-            match answer {
-                Ok(_) => self.context.with(|noted| noted.unreachable = None),
-                Err(error) => tracing::debug!(event = "kafka_consumer_error", %error),
-            }
-        }
+        self.serve();
         self.context.with(|noted| noted.rebalances.pop_front())
     }
 
@@ -194,18 +243,30 @@ impl GroupConsumer {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
         match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
-            _ => self.consumer.assign(&list),
+            RebalanceProtocol::Eager => self.consumer.assign(&list),
+            // Without membership as well: what is read already goes on undisturbed.
+            _ => self.consumer.incremental_assign(&list),
         }
+    }
+
+    /// Takes partitions without reading them: their ownership is all that matters.
+    pub fn hold(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition_offset(topic, *partition, Offset::End)?;
+        }
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Eager => self.consumer.assign(&list)?,
+            _ => self.consumer.incremental_assign(&list)?,
+        }
+        self.consumer.pause(&list)
     }
 
     /// Answers a revocation or a loss.
     pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
         match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
-                self.consumer.incremental_unassign(&list_of(partitions))
-            }
-            _ => self.consumer.unassign(),
+            RebalanceProtocol::Eager => self.consumer.unassign(),
+            _ => self.consumer.incremental_unassign(&list_of(partitions)),
         }
     }
 
@@ -213,29 +274,25 @@ impl GroupConsumer {
         PartitionQueue::split(&self.consumer, topic, *partition, wake)
     }
 
-    pub fn pause(&self, partitions: &[Partition]) -> KafkaResult<()> {
-        self.consumer.pause(&list_of(partitions))
-    }
-
-    pub fn resume(&self, partitions: &[Partition]) -> KafkaResult<()> {
-        self.consumer.resume(&list_of(partitions))
-    }
-
-    /// Offsets the group has committed; `None` for a partition without one. Asks the coordinator.
+    /// What the group has committed; `None` for a partition without. Asks the coordinator, which under read_committed
+    /// answers only when no transaction with offsets of these partitions is open.
     pub fn committed(
         &self,
         partitions: &[Partition],
         wait: Duration,
-    ) -> KafkaResult<BTreeMap<Partition, Option<i64>>> {
+    ) -> KafkaResult<BTreeMap<Partition, Option<Committed>>> {
         let answer = self.consumer.committed_offsets(list_of(partitions), wait)?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
             element.error()?;
-            let offset = match element.offset() {
-                Offset::Offset(offset) => Some(offset),
+            let found = match element.offset() {
+                Offset::Offset(offset) => Some(Committed {
+                    offset,
+                    metadata: element.metadata().to_owned(),
+                }),
                 _ => None,
             };
-            committed.insert((element.topic().to_owned(), element.partition()), offset);
+            committed.insert((element.topic().to_owned(), element.partition()), found);
         }
         Ok(committed)
     }
@@ -249,20 +306,50 @@ impl GroupConsumer {
         self.consumer.fetch_watermarks(topic, *partition, wait)
     }
 
-    /// Commits; with `wait`, returns when the coordinator has answered. Offsets are the next to read.
-    pub fn commit(&self, offsets: &[(Partition, i64)], wait: bool) -> KafkaResult<()> {
+    /// Commits; with `wait`, returns when the coordinator has answered.
+    pub fn commit(&self, offsets: &[NextOffset], wait: bool) -> KafkaResult<()> {
+        let mode = if wait {
+            CommitMode::Sync
+        } else {
+            CommitMode::Async
+        };
+        self.consumer.commit(&offset_list(offsets)?, mode)
+    }
+
+    /// The same offsets for a transaction, under this member's generation (KIP-447): a member that was replaced
+    /// commits nothing. A consumer that never joined commits for a group without members.
+    pub fn for_transaction(&self, offsets: &[NextOffset]) -> KafkaResult<GroupOffsets> {
+        let membership = self.consumer.group_metadata();
+        Ok(GroupOffsets {
+            offsets: offset_list(offsets)?,
+            membership: membership.ok_or(KafkaError::ClientCreation(
+                "the consumer has no group".to_owned(),
+            ))?,
+        })
+    }
+
+    /// Goes back, or on, to these offsets in partitions that are being read; what was prefetched is dropped.
+    pub fn seek(&self, positions: &[(Partition, i64)], wait: Duration) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in offsets {
+        for ((topic, partition), offset) in positions {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
         }
-        self.consumer.commit(
-            &list,
-            if wait {
-                CommitMode::Sync
-            } else {
-                CommitMode::Async
-            },
-        )
+        let answer = self.consumer.seek_partitions(list, wait)?;
+        answer
+            .elements()
+            .iter()
+            .try_for_each(|element| element.error())
+    }
+
+    /// Serves the client without taking the next rebalance: for waits in the middle of something.
+    pub fn serve(&self) {
+        // Records come through partition queues; what comes here are errors, which the context notes as well.
+        while let Some(answer) = self.consumer.poll(Duration::ZERO) {
+            match answer {
+                Ok(_) => self.context.with(|noted| noted.unreachable = None),
+                Err(error) => tracing::debug!(event = "kafka_consumer_error", %error),
+            }
+        }
     }
 
     /// Why the newest asynchronous commit failed.

@@ -10,8 +10,9 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
 use weir_plugin_api::{Record, timestamp_type};
 
-use super::client::{ClientError, client_config};
+use super::client::{ClientError, client_config, is_transport};
 use super::produce_batch::{Produced, ProducerTopic, flush};
+use super::transaction::{GroupOffsets, TransactionError, Transactions, Waiting};
 
 /// One wait inside [`Producer::flush`]: how long an error report may lie in the queue before it is served.
 const FLUSH_STEP: Duration = Duration::from_millis(50);
@@ -28,6 +29,23 @@ pub struct DeliveryFailure {
 }
 
 impl DeliveryFailure {
+    /// Kafka was away too long, or took the producer's epoch away meanwhile: nobody's fault, the same may go through next
+    /// time.
+    pub fn is_kafkas_doing(&self) -> bool {
+        is_transport(self.code)
+            || matches!(
+                self.code,
+                RDKafkaErrorCode::PurgeQueue
+                    | RDKafkaErrorCode::PurgeInflight
+                    | RDKafkaErrorCode::Fenced
+                    | RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+                    | RDKafkaErrorCode::InvalidProducerIdMapping
+                    | RDKafkaErrorCode::UnknownProducerId
+                    | RDKafkaErrorCode::InvalidTransactionalState
+            )
+    }
+
     /// The stable code where a record is at fault, so that no retry can help it.
     pub fn records_fault(&self) -> Option<&'static str> {
         match self.code {
@@ -103,27 +121,105 @@ pub struct Producer {
     topics: BTreeMap<String, ProducerTopic>,
     producer: BaseProducer<ReportContext>,
     reports: ReportContext,
+    /// `None`: records are visible as soon as they are delivered.
+    transactions: Option<Transactions>,
 }
 
 impl Producer {
     /// # Errors
     /// A property that librdkafka refuses.
     pub fn new(properties: &BTreeMap<String, String>) -> Result<Self, ClientError> {
+        Self::make(properties, &[], None)
+    }
+
+    /// A producer whose records become visible with [`Producer::commit`] (I4). Call [`Producer::init_transactions`]
+    /// before anything else.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn transactional(
+        properties: &BTreeMap<String, String>,
+        id: &str,
+    ) -> Result<Self, ClientError> {
+        let owned = [("transactional.id", id)];
+        Self::make(properties, &owned, Some(Transactions::default()))
+    }
+
+    fn make(
+        properties: &BTreeMap<String, String>,
+        owned: &[(&str, &str)],
+        transactions: Option<Transactions>,
+    ) -> Result<Self, ClientError> {
         let reports = ReportContext::default();
-        let config = client_config(properties, &[("delivery.report.only.error", "true")]);
-        let producer = config
+        let owned = [owned, &[("delivery.report.only.error", "true")]].concat();
+        let producer = client_config(properties, &owned)
             .create_with_context(reports.clone())
             .map_err(|cause| ClientError::new("producer", cause))?;
         Ok(Producer {
             topics: BTreeMap::new(),
             producer,
             reports,
+            transactions,
         })
+    }
+
+    /// Fences producers of the same id that an earlier run of the task, or another host, has left.
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn init_transactions(&self, waiting: Waiting<'_>) -> Result<(), TransactionError> {
+        Transactions::init(&self.producer, waiting)
+    }
+
+    /// When the open transaction began; `None` too where there are none.
+    pub fn transaction_open_since(&self) -> Option<Instant> {
+        self.transactions.as_ref()?.open_since()
+    }
+
+    /// Makes visible what was produced since the last commit, and the offsets with it (I4). Flush first.
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn commit(
+        &mut self,
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        match &mut self.transactions {
+            Some(transactions) => transactions.commit(&self.producer, groups, waiting),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes back what was produced since the last commit, and forgets what became of it.
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn abort(&mut self, waiting: Waiting<'_>) -> Result<(), TransactionError> {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.abort(&self.producer, waiting)?;
+            // What was purged reports itself as failed.
+            self.producer.poll(Duration::ZERO);
+            self.take_failures();
+        }
+        Ok(())
+    }
+
+    /// A transaction opens at the first record; one that cannot be opened shows in [`Producer::fatal_error`].
+    fn open_transaction(&mut self) {
+        if let Some(transactions) = &mut self.transactions
+            && let Err(reason) = transactions.open(&self.producer)
+        {
+            self.reports.with(|reports| {
+                reports.fatal.get_or_insert(reason);
+            });
+        }
     }
 
     /// Hands records to the client, in order, and answers how many from the front it handled. A record it refuses counts
     /// as handled and shows in [`Producer::take_failures`].
     pub fn produce(&mut self, topic: &str, records: &[Record<'_>]) -> usize {
+        self.open_transaction();
         let mut handled = 0;
         while handled < records.len() {
             let rest = &records[handled..];
@@ -172,6 +268,7 @@ impl Producer {
         record: &Record<'_>,
         extra: &[(&str, &str)],
     ) -> bool {
+        self.open_transaction();
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + extra.len());
         for header in record.headers.iter() {
             headers = headers.insert(Header {

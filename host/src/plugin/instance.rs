@@ -1,13 +1,14 @@
 //! Instances of plugins. The ABI's objects can answer anything; these answer what the host may rely on, or an error.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_plugin_api as api;
-use weir_plugin_api::abi_stable::std_types::{RResult, RVec};
+use weir_plugin_api::abi_stable::std_types::{RResult, RSlice, RVec};
 use weir_plugin_api::{
-    Batch, Consumed, HELD_NOTHING, HostHandle, Output, PluginError, Settlements, SinkBox,
-    TransformBox, error_kind,
+    Batch, Consumed, HostHandle, Output, PluginError, Settlements, SinkBox, StatePart,
+    StatePartRef, TransformBox, error_kind,
 };
 
 use super::protocol;
@@ -121,12 +122,13 @@ impl Processed {
     }
 }
 
-/// A slot's state.
+/// A slot's state, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Of the format of `state`; the plugin's own count.
+    /// Of the format of the parts; the plugin's own count.
     pub version: u32,
-    pub state: Vec<u8>,
+    /// By id; `None` = unchanged since the snapshot before, or since the restore.
+    pub parts: BTreeMap<u64, Option<Vec<u8>>>,
 }
 
 /// A transform.
@@ -180,7 +182,7 @@ impl TransformInstance {
         watermark_ms: i64,
         out: &mut Output<'b>,
     ) -> Result<(), CallError> {
-        let answer = self.object.on_watermark(slot, watermark_ms, out);
+        let answer = self.object.on_watermark(batch, slot, watermark_ms, out);
         given(&self.plugin, answer)?;
         protocol::check_derived(batch, out).map_err(|broken| broken.of(&self.plugin))
     }
@@ -197,43 +199,54 @@ impl TransformInstance {
         now_ms: i64,
         out: &mut Output<'b>,
     ) -> Result<(), CallError> {
-        let answer = self.object.on_timer(slot, id, now_ms, out);
+        let answer = self.object.on_timer(batch, slot, id, now_ms, out);
         given(&self.plugin, answer)?;
         protocol::check_derived(batch, out).map_err(|broken| broken.of(&self.plugin))
     }
 
-    /// The lowest offset of the slot whose effect lives only in the instance's state.
+    /// # Errors
+    /// The plugin's own, a panic, or a broken protocol: two parts of one id.
+    pub fn snapshot(&mut self, slot: u32) -> Result<Snapshot, CallError> {
+        let mut named = RVec::new();
+        let answer = self.object.snapshot(slot, &mut named);
+        let version = given(&self.plugin, answer)?;
+        let mut parts = BTreeMap::new();
+        for StatePart {
+            id,
+            is_unchanged,
+            bytes,
+        } in named
+        {
+            let bytes = (!is_unchanged).then(|| bytes.into_vec());
+            if parts.insert(id, bytes).is_some() {
+                return Err(CallError::protocol(
+                    &self.plugin,
+                    "snapshot",
+                    format_args!("names part {id} of slot {slot} twice"),
+                ));
+            }
+        }
+        Ok(Snapshot { version, parts })
+    }
+
+    /// `parts` ascend by id.
     ///
     /// # Errors
-    /// A panic, or a negative offset.
-    pub fn held(&self, slot: u32) -> Result<Option<i64>, CallError> {
-        match given(&self.plugin, self.object.held(slot))? {
-            HELD_NOTHING => Ok(None),
-            offset if offset >= 0 => Ok(Some(offset)),
-            offset => Err(CallError::protocol(
-                &self.plugin,
-                "held",
-                format_args!("holds offset {offset} of slot {slot}, and offsets start at 0"),
-            )),
-        }
-    }
-
-    /// # Errors
-    /// The plugin's own, or a panic.
-    pub fn snapshot(&mut self, slot: u32) -> Result<Snapshot, CallError> {
-        let mut state = RVec::new();
-        let answer = self.object.snapshot(slot, &mut state);
-        Ok(Snapshot {
-            version: given(&self.plugin, answer)?,
-            state: state.into_vec(),
-        })
-    }
-
-    /// # Errors
     /// The plugin's own (kind `State`: it cannot read the snapshot), or a panic.
-    pub fn restore(&mut self, slot: u32, snapshot: &Snapshot) -> Result<(), CallError> {
-        let state = snapshot.state.as_slice().into();
-        let answer = self.object.restore(slot, snapshot.version, state);
+    pub fn restore(
+        &mut self,
+        slot: u32,
+        version: u32,
+        parts: &BTreeMap<u64, Arc<[u8]>>,
+    ) -> Result<(), CallError> {
+        let parts: Vec<StatePartRef<'_>> = parts
+            .iter()
+            .map(|(id, bytes)| StatePartRef {
+                id: *id,
+                bytes: RSlice::from_slice(bytes),
+            })
+            .collect();
+        let answer = self.object.restore(slot, version, parts.as_slice().into());
         given(&self.plugin, answer)
     }
 

@@ -91,7 +91,6 @@ fn is_ready(view: &TaskView, now: Instant) -> bool {
         | TaskState::Assigning
         | TaskState::Restoring
         | TaskState::StuckCall { .. }
-        | TaskState::NotOwner { .. }
         | TaskState::Draining
         | TaskState::Failed { .. } => false,
     }
@@ -121,7 +120,6 @@ fn reason(view: &TaskView, now: Instant) -> Option<String> {
         TaskState::StuckCall { node, plugin } => {
             format!("a call into plugin {plugin} of node {node} has not returned for {seconds} s")
         }
-        TaskState::NotOwner { reason } => reason.clone(),
         TaskState::Draining => format!("the task has been draining for {seconds} s"),
         TaskState::Failed { reason } => format!("the task failed {seconds} s ago: {reason}"),
     };
@@ -198,9 +196,6 @@ mod tests {
             TaskState::StuckCall {
                 node: "n".to_owned(),
                 plugin: "p".to_owned(),
-            },
-            TaskState::NotOwner {
-                reason: "no".to_owned(),
             },
             TaskState::Draining,
             failed(),

@@ -45,11 +45,6 @@ pub enum TaskState {
         /// The plugin's name.
         plugin: String,
     },
-    /// The pipeline needs every partition in one task, and this one was given some.
-    NotOwner {
-        /// Which partitions are missing.
-        reason: String,
-    },
     /// It finishes what it has and will end.
     Draining,
     /// It has ended, or is between two tries.
@@ -61,7 +56,7 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every label, in the order in which a task usually meets them.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 12] = [
         "starting",
         "waiting_for_kafka",
         "waiting_for_topic",
@@ -72,7 +67,6 @@ impl TaskState {
         "retrying",
         "sink_unavailable",
         "stuck_call",
-        "not_owner",
         "draining",
         "failed",
     ];
@@ -90,7 +84,6 @@ impl TaskState {
             TaskState::Retrying { .. } => "retrying",
             TaskState::SinkUnavailable { .. } => "sink_unavailable",
             TaskState::StuckCall { .. } => "stuck_call",
-            TaskState::NotOwner { .. } => "not_owner",
             TaskState::Draining => "draining",
             TaskState::Failed { .. } => "failed",
         }

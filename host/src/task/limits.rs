@@ -22,8 +22,10 @@ pub const FLUSH_WAIT: Duration = Duration::from_millis(500);
 pub const REVOKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one question to the group's coordinator or a partition's leader may take.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a task that lacks partitions looks again whether it does: Kafka may not have said how many there are.
-pub const OWNERSHIP_INTERVAL: Duration = Duration::from_secs(5);
+/// Wait before Kafka is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How often the active host of a pipeline looks for partitions that were added to its sources.
+pub const NEW_PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
 /// How often partition ends are asked for where event time depends on them: a window closes within `idle_grace` + 2 s.
 pub const PROBE_INTERVAL_TIMED: Duration = Duration::from_millis(500);
 /// How often they are asked for where only the lag does.
@@ -44,6 +46,20 @@ pub const POISONED_RECORDS_MAX: usize = 1_000;
 pub const PREFETCH_KBYTES: usize = 16 * 1024;
 /// Least prefetch of one partition: one fetch of small records.
 pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
+
+/// An open transaction is given up after this part of `transaction.timeout.ms`: the coordinator would end it at the
+/// whole, and readers wait for it until then.
+pub const TRANSACTION_SHARE: u32 = 3;
+/// Fewest records between two cuts, when sinks are too slow to settle more in a transaction's time.
+pub const CUT_RECORDS_MIN: usize = 1;
+/// A call of this length is worth remembering: it may not begin inside a transaction.
+pub const LONG_CALL_MIN: Duration = Duration::from_secs(1);
+/// For how long a long call is remembered.
+pub const LONG_CALL_MEMORY: Duration = Duration::from_secs(600);
+/// How long a seek, or a look at one's own commit, may take before it is tried again.
+pub const SEEK_WAIT: Duration = Duration::from_secs(5);
+/// How often an abort is tried before the task ends without it: the next producer of the same name does it then.
+pub const ABORT_TRIES: u32 = 4;
 
 /// Name, value and reason of each bound, for the docs.
 pub const LIMITS: &[(&str, &str, &str)] = &[
@@ -71,6 +87,11 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
         "prefetch",
         "16 MiB a task, at least 64 KiB a partition",
         "memory; 40,000 visits",
+    ),
+    (
+        "open transaction",
+        "a third of transaction.timeout.ms",
+        "sinks that settle later are waited for without one",
     ),
     (
         "call before a yield",

@@ -3,6 +3,7 @@
 //! [`supervise`] runs it and starts it anew from its committed offsets when it breaks; [`turn::Task::turn`] is one turn of
 //! its loop, the data path from poll to commit.
 
+mod election;
 mod limits;
 mod reader;
 mod turn;
@@ -12,17 +13,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::flow::{FlowError, Poison, SlotKey};
+use crate::flow::{FlowError, Poison, Refusal, SlotKey};
 use crate::kafka::{ClientError, KafkaError};
 use crate::metrics::TaskMeter;
 use crate::plugin::{CallError, Catalog};
 use crate::shutdown::Signals;
-use crate::status::{CallMonitor, TaskState, TaskStatus};
+use crate::status::{CallMonitor, HostStatus, Role, TaskState, TaskStatus};
 use crate::topology::Pipeline;
 
 pub use limits::LIMITS;
 use limits::{
-    POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN, RESTARTS_MAX, SETTLED_AFTER,
+    LONG_CALL_MEMORY, LONG_CALL_MIN, POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN,
+    RESTARTS_MAX, SETTLED_AFTER,
 };
 
 /// What a task is given by its host.
@@ -31,14 +33,25 @@ pub struct TaskContext {
     pub task: u32,
     /// A lasting name, which makes the group membership static.
     pub instance: Option<String>,
+    /// A random name of this process, for its transactions.
+    pub process: String,
     pub catalog: Arc<Catalog>,
     pub signals: Signals,
     pub status: Arc<TaskStatus>,
     pub monitor: Arc<CallMonitor>,
-    /// Called once, when every source has its assignment.
-    pub on_ready: Box<dyn Fn() + Send>,
+    pub host: Arc<HostStatus>,
+    /// Called once, when every source has its assignment or the host stands by.
+    pub on_ready: Box<dyn Fn(Role) + Send>,
     /// Partitions of all source topics together, for the bound on prefetched bytes.
     pub source_partitions: usize,
+}
+
+impl TaskContext {
+    /// Name of the task's memberships where they are static.
+    pub(crate) fn member_name(&self) -> Option<String> {
+        let instance = self.instance.as_ref()?;
+        Some(format!("{instance}-{}", self.task))
+    }
 }
 
 /// How a task ended.
@@ -65,7 +78,7 @@ pub(crate) enum TaskError {
     /// From the committed offsets again, one record at a time up to where it was.
     Isolate {
         reason: String,
-        poison: Option<(Poison, String)>,
+        poison: Option<(Poison, Refusal)>,
     },
 }
 
@@ -75,28 +88,15 @@ impl From<FlowError> for TaskError {
         match error {
             FlowError::Refused { .. } => TaskError::Stop(reason),
             FlowError::Broken { .. } => TaskError::Restart(reason),
+            FlowError::Lost { .. } => TaskError::Rejoin(reason),
             FlowError::Isolate { .. } => TaskError::Isolate {
                 reason,
                 poison: None,
             },
-            FlowError::Poisoned {
-                node,
-                topic,
-                partition,
-                offset,
-                message,
-            } => {
-                let poison = Poison {
-                    node,
-                    topic,
-                    partition,
-                    offset,
-                };
-                TaskError::Isolate {
-                    reason,
-                    poison: Some((poison, message)),
-                }
-            }
+            FlowError::Poisoned { poison, refusal } => TaskError::Isolate {
+                reason,
+                poison: Some((poison, *refusal)),
+            },
         }
     }
 }
@@ -124,8 +124,10 @@ impl From<CallError> for TaskError {
 pub(crate) struct Memory {
     /// Records below these offsets are read one at a time: one of them is at fault.
     isolate_below: BTreeMap<SlotKey, i64>,
-    /// Records at which a stateful transform panicked alone. Forgotten once committed.
-    poison: BTreeMap<Poison, String>,
+    /// Records that are known to be at fault. Forgotten once committed.
+    poison: BTreeMap<Poison, Refusal>,
+    /// The longest turn of late, and when it was.
+    longest_call: Option<(Duration, Instant)>,
     /// Something was added to the above since the last restart.
     has_learned: bool,
     /// Whether the host was told that the task is ready.
@@ -135,6 +137,13 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Says once that the task is ready.
+    fn note_ready(&mut self, context: &TaskContext, role: Role) {
+        if !std::mem::replace(&mut self.was_ready, true) {
+            (context.on_ready)(role);
+        }
+    }
+
     /// Records of the partition below `offset` are to be read one at a time.
     fn isolate(&mut self, partition: &SlotKey, offset: i64) {
         let below = self.isolate_below.entry(partition.clone());
@@ -144,8 +153,30 @@ impl Memory {
     }
 
     /// The record is to be refused.
-    fn poison(&mut self, record: Poison, message: String) {
-        self.has_learned |= self.poison.insert(record, message).is_none();
+    fn poison(&mut self, record: Poison, refusal: Refusal) {
+        self.has_learned |= self.poison.insert(record, refusal).is_none();
+    }
+
+    /// Records of the partition below `offset` are committed.
+    fn forget_below(&mut self, partition: &SlotKey, offset: i64) {
+        self.poison.retain(|poison, _| {
+            poison.topic != partition.topic
+                || poison.partition != partition.partition
+                || poison.offset >= offset
+        });
+    }
+
+    /// A round of calls took this long.
+    fn note_call(&mut self, took: Duration) {
+        if took >= LONG_CALL_MIN && self.longest_call(LONG_CALL_MEMORY) <= took {
+            self.longest_call = Some((took, Instant::now()));
+        }
+    }
+
+    /// The longest of the last `within`.
+    fn longest_call(&self, within: Duration) -> Duration {
+        let recent = self.longest_call.filter(|(_, at)| at.elapsed() < within);
+        recent.map_or(Duration::ZERO, |(took, _)| took)
     }
 }
 
@@ -167,8 +198,8 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
                 reason
             }
             Err(TaskError::Isolate { reason, poison }) => {
-                if let Some((record, message)) = poison {
-                    memory.poison(record, message);
+                if let Some((record, refusal)) = poison {
+                    memory.poison(record, refusal);
                 }
                 reason
             }

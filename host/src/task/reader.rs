@@ -5,12 +5,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::limits::{
-    ASK_TIMEOUT, PREFETCH_KBYTES, PREFETCH_PARTITION_KBYTES_MIN, PROBE_INTERVAL_LAG,
+    ASK_AGAIN, ASK_TIMEOUT, PREFETCH_KBYTES, PREFETCH_PARTITION_KBYTES_MIN, PROBE_INTERVAL_LAG,
     PROBE_INTERVAL_TIMED,
 };
 use super::{TaskContext, TaskError};
 use crate::flow::{PartitionTime, SlotKey, Slots, TimeRules};
-use crate::kafka::{EndProbe, EndProof, GroupConsumer, KafkaError, PartitionQueue, resolve_start};
+use crate::kafka::{
+    ClientError, Committed, EndProbe, EndProof, GroupConsumer, KafkaError, NextOffset, Partition,
+    PartitionQueue, resolve_start,
+};
 use crate::metrics::{PartitionIndex, TaskCounters};
 use crate::status::TaskState;
 use crate::topology::Source;
@@ -29,6 +32,34 @@ pub struct Reading {
     pub next: i64,
     /// What the group has committed, as far as this task knows.
     pub committed: i64,
+    /// The watermark that transforms were given last.
+    pub passed_ms: Option<i64>,
+    /// Offset and watermark of the last cut.
+    pub cut: (i64, Option<i64>),
+}
+
+impl Reading {
+    /// Topic and partition.
+    pub fn partition(&self) -> Partition {
+        (self.key.topic.clone(), self.key.partition)
+    }
+
+    /// What the group is to keep when everything below `offset` is durable.
+    pub fn next_offset(&self, offset: i64, metadata: String) -> NextOffset {
+        NextOffset {
+            partition: self.partition(),
+            offset,
+            metadata,
+        }
+    }
+
+    /// Event time and position as they were at a cut.
+    pub fn go_back(&mut self, offset: i64, watermark_ms: Option<i64>) {
+        self.time = self.time.as_of(offset, watermark_ms);
+        self.next = offset;
+        self.passed_ms = watermark_ms;
+        self.cut = (offset, watermark_ms);
+    }
 }
 
 pub struct Reader {
@@ -50,12 +81,29 @@ pub enum Asked<T> {
 
 impl Reader {
     /// Joins the source's group.
-    pub fn join(
+    pub fn join(context: &TaskContext, index: usize, timed: bool) -> Result<Self, TaskError> {
+        Self::with_consumer(context, index, timed, |source, properties| {
+            let member = context.member_name();
+            let wake = thread::current();
+            let Source { group, topics, .. } = source;
+            GroupConsumer::join(properties, group, member.as_deref(), topics, wake)
+        })
+    }
+
+    /// Reads without being a member; the source's group only keeps the offsets (I7).
+    pub fn alone(context: &TaskContext, index: usize, timed: bool) -> Result<Self, TaskError> {
+        Self::with_consumer(context, index, timed, |source, properties| {
+            GroupConsumer::without_membership(properties, &source.group, thread::current())
+        })
+    }
+
+    fn with_consumer(
         context: &TaskContext,
         index: usize,
-        source: &Source,
         timed: bool,
+        make: impl FnOnce(&Source, &BTreeMap<String, String>) -> Result<GroupConsumer, ClientError>,
     ) -> Result<Self, TaskError> {
+        let source = context.pipeline.sources[index].clone();
         let mut properties = source.kafka.consumer.clone();
         // Each partition has a queue of its own, so the bound over all of them is shared out.
         let total = properties
@@ -64,26 +112,15 @@ impl Reader {
         let share = total.unwrap_or(PREFETCH_KBYTES) / context.source_partitions.max(1);
         let share = share.max(PREFETCH_PARTITION_KBYTES_MIN).to_string();
         properties.insert(PREFETCH_PROPERTY.to_owned(), share);
-        let wake = thread::current();
-        let consumer = GroupConsumer::join(
-            &properties,
-            &source.group,
-            context
-                .instance
-                .as_deref()
-                .map(|name| format!("{name}-{}", context.task))
-                .as_deref(),
-            &source.topics,
-            wake.clone(),
-        )?;
+        let consumer = make(&source, &properties)?;
         let interval = if timed {
             PROBE_INTERVAL_TIMED
         } else {
             PROBE_INTERVAL_LAG
         };
-        let probe = EndProbe::start(&source.kafka.consumer, interval, wake)?;
+        let probe = EndProbe::start(&source.kafka.consumer, interval, thread::current())?;
         Ok(Reader {
-            source: source.clone(),
+            source,
             index,
             consumer,
             probe,
@@ -92,39 +129,47 @@ impl Reader {
         })
     }
 
-    /// Begins to read partitions at their committed offsets (I2).
+    /// Where to begin in a partition without an offset.
+    pub fn reset(&self) -> &str {
+        let reset = self.source.kafka.consumer.get("auto.offset.reset");
+        reset.map_or("earliest", String::as_str)
+    }
+
+    /// What the group has committed for these partitions.
+    pub fn committed(
+        &self,
+        partitions: &[Partition],
+        context: &TaskContext,
+        is_kafka_away: &mut bool,
+    ) -> Result<Asked<BTreeMap<Partition, Option<Committed>>>, TaskError> {
+        if partitions.is_empty() {
+            return Ok(Asked::Answer(BTreeMap::new()));
+        }
+        self.ask(context, is_kafka_away, || {
+            self.consumer.committed(partitions, ASK_TIMEOUT)
+        })
+    }
+
+    /// Begins to read partitions at these positions; `None` = by `reset` (I2).
     pub fn assign(
         &mut self,
-        partitions: &[(String, i32)],
+        wanted: &BTreeMap<Partition, Option<i64>>,
+        reset: &str,
         slots: &mut Slots,
         counters: &mut TaskCounters,
         context: &TaskContext,
         is_kafka_away: &mut bool,
     ) -> Result<Asked<()>, TaskError> {
-        self.is_assigned = true;
-        let Asked::Answer(committed) = self.ask(context, is_kafka_away, || {
-            self.consumer.committed(partitions, ASK_TIMEOUT)
-        })?
-        else {
-            return Ok(Asked::Draining);
-        };
-        let mut positions = Vec::with_capacity(partitions.len());
-        for partition in partitions {
+        let mut positions = Vec::with_capacity(wanted.len());
+        for (partition, committed) in wanted {
             let Asked::Answer(bounds) = self.ask(context, is_kafka_away, || {
                 self.consumer.bounds(partition, ASK_TIMEOUT)
             })?
             else {
                 return Ok(Asked::Draining);
             };
-            let committed = committed.get(partition).copied().flatten();
-            let reset = self
-                .source
-                .kafka
-                .consumer
-                .get("auto.offset.reset")
-                .map_or("earliest", String::as_str);
             let name = format!("{}-{}", partition.0, partition.1);
-            let start = resolve_start(&name, committed, bounds, reset, self.source.on_gap)
+            let start = resolve_start(&name, *committed, bounds, reset, self.source.on_gap)
                 .map_err(|error| TaskError::Stop(error.to_string()))?;
             let reading = self.split(partition, start.offset, slots, counters)?;
             if start.lost > 0 {
@@ -138,13 +183,13 @@ impl Reader {
                 );
             }
             positions.push((partition.clone(), start.offset));
-            let committed = committed.unwrap_or(i64::MIN);
             self.readings.push(Reading {
-                committed,
+                committed: committed.unwrap_or(i64::MIN),
                 ..reading
             });
         }
         self.consumer.assign(&positions)?;
+        self.is_assigned = true;
         self.watch();
         Ok(Asked::Answer(()))
     }
@@ -175,10 +220,13 @@ impl Reader {
             idle_grace_ms: ms(self.source.idle_grace),
             max_future_ms: ms(self.source.max_future),
         };
+        let time = PartitionTime::new(rules, offset);
         Ok(Reading {
             slot,
             queue,
-            time: PartitionTime::new(rules, offset),
+            time,
+            passed_ms: None,
+            cut: (offset, None),
             counters: counters.partition(&self.source.name, &key.topic, key.partition),
             key,
             next: offset,
@@ -203,7 +251,7 @@ impl Reader {
                 Err(_) => {}
             }
             context.status.set(TaskState::WaitingForKafka);
-            if context.signals.wait(Duration::from_millis(500)) {
+            if context.signals.wait(ASK_AGAIN) {
                 return Ok(Asked::Draining);
             }
         }
@@ -249,24 +297,33 @@ impl Reader {
         Ok(released)
     }
 
-    /// Which partitions of the source's topics are not this task's, or `None` if all are.
-    pub fn missing_partitions(&self) -> Option<String> {
-        let mut missing = Vec::new();
+    /// Partitions of the source's topics that are not read yet. Waits until Kafka says how many there are.
+    pub fn partitions_not_read(
+        &self,
+        context: &TaskContext,
+    ) -> Result<Asked<Vec<Partition>>, TaskError> {
+        let mut partitions = Vec::new();
         for topic in &self.source.topics {
-            let owned = |partition: i32| {
-                self.readings.iter().any(|reading| {
-                    reading.key.topic == *topic && reading.key.partition == partition
-                })
+            let count = loop {
+                if let Some(count) = self.consumer.partition_count(topic) {
+                    break count;
+                }
+                if self.is_assigned {
+                    // It goes on with what it has, and looks again later.
+                    break 0;
+                }
+                context.status.set(TaskState::WaitingForKafka);
+                if context.signals.wait(ASK_AGAIN) {
+                    return Ok(Asked::Draining);
+                }
             };
-            match self.consumer.partition_count(topic) {
-                Some(count) => missing.extend(
-                    (0..count)
-                        .filter(|at| !owned(*at))
-                        .map(|at| format!("{topic}-{at}")),
-                ),
-                None => missing.push(topic.clone()),
-            }
+            let all = (0..count).map(|partition| (topic.clone(), partition));
+            let is_new = |partition: &Partition| {
+                let mut readings = self.readings.iter();
+                !readings.any(|reading| reading.partition() == *partition)
+            };
+            partitions.extend(all.filter(is_new));
         }
-        (!missing.is_empty()).then(|| missing.join(", "))
+        Ok(Asked::Answer(partitions))
     }
 }

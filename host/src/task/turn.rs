@@ -1,24 +1,34 @@
 //! One turn of a task's loop, top to bottom: rebalances, read, transform and write, verdicts, event time, commit.
 
+mod checkpoints;
 mod commit;
+mod cut;
 mod membership;
 mod read;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use weir_plugin_api::SLOT_ALL;
 
+use super::election::{self, Election};
 use super::limits::{
-    BATCH_RECORDS_MAX, FULL_LONG_AFTER, FULL_LONG_WAIT, FULL_WAIT, IDLE_WAIT, OWNERSHIP_INTERVAL,
-    QUICK_TURN, SINK_POLL_INTERVAL,
+    BATCH_RECORDS_MAX, FULL_LONG_AFTER, FULL_LONG_WAIT, FULL_WAIT, IDLE_WAIT, QUICK_TURN,
+    SINK_POLL_INTERVAL,
 };
 use super::reader::Reader;
 use super::{Memory, TaskContext, TaskEnd, TaskError};
 use crate::clock::Clock;
-use crate::flow::{self, Advance, Flow, FlowError, FlowParts, Producers};
+use crate::flow::{self, Advance, Flow, FlowError, FlowParts, Producers, SharedProducers};
+use crate::kafka::TransactionError;
+use crate::kill_point::kill_point;
 use crate::metrics::TaskMeter;
-use crate::status::TaskState;
+use crate::status::{Role, TaskState};
+use crate::topology::{Delivery, Scope};
+use checkpoints::Checkpoints;
+use cut::Cuts;
 use read::Found;
 
 struct Task<'a> {
@@ -29,9 +39,11 @@ struct Task<'a> {
     readers: Vec<Reader>,
     /// Some transform follows event time.
     is_timed: bool,
-    /// The pipeline needs every partition in this task, and this is what is missing.
-    not_owner: Option<String>,
-    judged_at: Instant,
+    /// The pipeline needs every partition in one host, and this is how it is this one (I7).
+    election: Option<Election>,
+    /// When partitions that were added were last looked for.
+    sought_at: Instant,
+    checkpoints: Option<Checkpoints>,
     /// Size of the next read: from one, since nothing is known of the plugins' speed.
     batch_records: usize,
     /// Where the next read begins, so that every partition has its turn.
@@ -40,6 +52,10 @@ struct Task<'a> {
     polled_at: Instant,
     /// The last commit could not settle the producer.
     is_kafka_slow: bool,
+    producers: SharedProducers,
+    /// Offsets are committed at aligned cuts, not as a settled prefix.
+    commits_cuts: bool,
+    cuts: Cuts,
 }
 
 /// Runs from the committed offsets until the drain.
@@ -48,11 +64,54 @@ pub fn run(
     meter: &mut TaskMeter,
     memory: &mut Memory,
 ) -> Result<TaskEnd, TaskError> {
-    let mut task = Task::start(context, meter, memory)?;
+    let Elected::Active(election) = elect(context, memory)? else {
+        return Ok(TaskEnd::Drained);
+    };
+    let mut task = Task::start(context, meter, memory, election)?;
     let ended = task.work();
-    task.flow.count_settled(&mut task.meter.counters);
+    if ended.is_err() {
+        task.abort_at_end();
+    }
+    if !task.commits_cuts {
+        task.flow.count_settled(&mut task.meter.counters);
+    }
     task.flow.stop();
     ended
+}
+
+/// I4: one name for each task; it is the process's own unless the instance has one, so that nothing but a task's own
+/// successor, or a second host of the same instance, fences it. I7: one name for the active host, whichever it is.
+fn transactional_id(context: &TaskContext) -> Option<String> {
+    let TaskContext {
+        pipeline, process, ..
+    } = context;
+    let owner = context.instance.as_ref().unwrap_or(process);
+    let id = match pipeline.scope() {
+        Scope::Pipeline => format!("weir.{}.active", pipeline.name),
+        Scope::Record | Scope::Partition => {
+            format!("weir.{}.{owner}.{}", pipeline.name, context.task)
+        }
+    };
+    (pipeline.delivery == Delivery::ExactlyOnce).then_some(id)
+}
+
+/// Whether the task is to work.
+enum Elected {
+    Active(Option<Election>),
+    Draining,
+}
+
+/// I7: where the result needs every partition, one host works and the others stand by.
+fn elect(context: &TaskContext, memory: &mut Memory) -> Result<Elected, TaskError> {
+    if context.pipeline.scope() != Scope::Pipeline {
+        return Ok(Elected::Active(None));
+    }
+    let election = Election::join(context)?;
+    let won = election.win(context, || memory.note_ready(context, Role::Standby))?;
+    Ok(match won {
+        election::Elected::Active => Elected::Active(Some(election)),
+        election::Elected::Draining => Elected::Draining,
+    })
 }
 
 impl<'a> Task<'a> {
@@ -60,17 +119,21 @@ impl<'a> Task<'a> {
         context: &'a TaskContext,
         meter: &'a mut TaskMeter,
         memory: &'a mut Memory,
+        election: Option<Election>,
     ) -> Result<Self, TaskError> {
         let pipeline = &context.pipeline;
-        let producers = Producers::new(pipeline)?;
+        let transactional_id = transactional_id(context);
+        let producers = Producers::new(pipeline, transactional_id.as_deref())?;
+        let producers: SharedProducers = Rc::new(RefCell::new(producers));
         let parts = FlowParts {
             task: context.task,
             catalog: context.catalog.clone(),
-            outbox: Box::new(producers),
+            outbox: Box::new(Rc::clone(&producers)),
             clock: Clock::System,
             monitor: context.monitor.clone(),
             counters: &mut meter.counters,
             poison: memory.poison.clone(),
+            is_transactional: transactional_id.is_some(),
             target: &|sink, host| {
                 flow::plugin_or_kafka(&context.catalog, pipeline, context.task, sink, host)
             },
@@ -78,25 +141,58 @@ impl<'a> Task<'a> {
         let flow = flow::build(pipeline, parts)?;
         let is_timed = pipeline.transforms.iter().any(|node| node.describe.timers);
         let mut readers = Vec::with_capacity(pipeline.sources.len());
-        for (index, source) in pipeline.sources.iter().enumerate() {
-            readers.push(Reader::join(context, index, source, is_timed)?);
+        for index in 0..pipeline.sources.len() {
+            readers.push(match election {
+                Some(_) => Reader::alone(context, index, is_timed)?,
+                None => Reader::join(context, index, is_timed)?,
+            });
         }
         context.status.set(TaskState::Assigning);
-        Ok(Task {
+        let mut task = Task {
             context,
             meter,
             memory,
             flow,
             readers,
             is_timed,
-            not_owner: None,
-            judged_at: Instant::now(),
+            election,
+            sought_at: Instant::now(),
+            checkpoints: Checkpoints::new(context),
             batch_records: 1,
             next_reading: 0,
             committed_at: Instant::now(),
             polled_at: Instant::now(),
             is_kafka_slow: false,
-        })
+            producers,
+            commits_cuts: pipeline.commits_cuts(),
+            cuts: Cuts::new(context),
+        };
+        if transactional_id.is_some() {
+            task.init_transactions()?;
+        }
+        if task.election.is_some() {
+            kill_point("in_take_over");
+            let reset = |reader: &Reader| reader.reset().to_owned();
+            let reset = task.readers.first().map(reset).unwrap_or_default();
+            task.take_new_partitions(&reset)?;
+        }
+        Ok(task)
+    }
+
+    /// Waits as long as Kafka is away, and keeps the members in their groups meanwhile.
+    fn init_transactions(&mut self) -> Result<(), TaskError> {
+        let mut waiting = |reason: &str| {
+            let task = self.context.task;
+            tracing::debug!(event = "transaction_waits", task, reason);
+            self.context.status.set(TaskState::WaitingForKafka);
+            self.serve_members();
+            !self.context.signals.is_draining()
+        };
+        let answer = self.producers.borrow().init_transactions(&mut waiting);
+        match answer {
+            Ok(()) | Err(TransactionError::GivenUp(_)) => Ok(()),
+            Err(error) => Err(TaskError::Rejoin(error.to_string())),
+        }
     }
 
     fn work(&mut self) -> Result<TaskEnd, TaskError> {
@@ -110,22 +206,22 @@ impl<'a> Task<'a> {
     fn turn(&mut self) -> Result<(), TaskError> {
         let began = Instant::now();
         self.serve_rebalances()?;
-        if self.not_owner.is_some() && self.judged_at.elapsed() >= OWNERSHIP_INTERVAL {
-            self.judge_ownership();
-        }
         let Found { records, events } = self.read()?;
+        self.close_before_long_call()?;
+        let called = Instant::now();
         let advance = self.flow.advance(&mut self.meter.counters);
         let advance = advance.map_err(|error| self.failed(error))?;
+        self.memory.note_call(called.elapsed());
         self.poll_sinks(began)?;
-        self.pass_time()?;
-        let is_slow = advance == Advance::Yielded || self.is_isolating();
-        if is_slow
-            || self.flow.wants_flush()
-            || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval
-        {
-            self.commit(false)?;
+        if !self.cuts.is_due {
+            self.pass_time()?;
         }
-        self.flow.count_settled(&mut self.meter.counters);
+        let is_slow = advance == Advance::Yielded || self.is_isolating();
+        let is_due = is_slow
+            || self.flow.wants_flush()
+            || self.cuts.records >= self.cuts.records_max
+            || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval;
+        self.commit_when(is_due)?;
         self.report(began);
         let took = began.elapsed();
         self.adapt(took, is_slow, records);
@@ -133,6 +229,22 @@ impl<'a> Task<'a> {
         if records == 0 && events == 0 && advance == Advance::Idle {
             thread::park_timeout(self.idle_wait());
         }
+        Ok(())
+    }
+
+    fn note_ready(&mut self) {
+        self.memory.note_ready(self.context, Role::Active);
+    }
+
+    fn commit_when(&mut self, is_due: bool) -> Result<(), TaskError> {
+        if self.commits_cuts {
+            self.cuts.is_due |= is_due;
+            return self.serve_cut();
+        }
+        if is_due {
+            self.commit(false)?;
+        }
+        self.flow.count_settled(&mut self.meter.counters);
         Ok(())
     }
 
@@ -167,7 +279,16 @@ impl<'a> Task<'a> {
         }
         let fired = self.flow.fire_timers(&mut self.meter.counters);
         fired.map_err(|error| self.failed(error))?;
-        if !self.is_timed || self.not_owner.is_some() || !self.flow.transforms_are_idle() {
+        if !self.is_timed || !self.flow.transforms_are_idle() {
+            return Ok(());
+        }
+        let passed = self.pass_watermarks();
+        passed.map_err(|error| self.failed(error))
+    }
+
+    /// Tells transforms the event time that belongs to the state they were given.
+    fn pass_restored_watermarks(&mut self) -> Result<(), TaskError> {
+        if !self.is_timed {
             return Ok(());
         }
         let passed = self.pass_watermarks();
@@ -183,6 +304,7 @@ impl<'a> Task<'a> {
             counters[reading.counters].watermark_ms = watermark;
             slowest = slowest.min(watermark);
             if let Some(at_ms) = watermark {
+                reading.passed_ms = watermark;
                 self.flow.pass_watermark(reading.slot, at_ms, counters)?;
             }
         }
@@ -201,14 +323,11 @@ impl<'a> Task<'a> {
                 .readers
                 .iter()
                 .any(|reader| reader.consumer.unreachable().is_some());
-        let state = match (&self.not_owner, self.flow.trouble()) {
+        let state = match self.flow.trouble() {
             _ if unreachable => TaskState::WaitingForKafka,
             _ if !assigned => TaskState::Assigning,
-            (Some(reason), _) => TaskState::NotOwner {
-                reason: reason.clone(),
-            },
-            (None, Some(trouble)) => trouble,
-            (None, None) => TaskState::Running,
+            Some(trouble) => trouble,
+            None => TaskState::Running,
         };
         let before = self.context.status.view().state;
         if before == state {
@@ -252,6 +371,9 @@ impl<'a> Task<'a> {
     }
 
     fn idle_wait(&self) -> Duration {
+        if self.cuts.is_due {
+            return FULL_WAIT;
+        }
         if self.flow.waits_for_sink() {
             let full_since = self.flow.sink_full_since();
             let is_long = full_since.is_some_and(|since| since.elapsed() >= FULL_LONG_AFTER);

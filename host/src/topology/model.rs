@@ -152,6 +152,18 @@ impl Pipeline {
         transforms.chain(sinks).max().unwrap_or(Scope::Record)
     }
 
+    /// Some transform keeps state between records.
+    pub fn is_stateful(&self) -> bool {
+        let mut scopes = self.transforms.iter().map(|node| node.describe.scope);
+        scopes.any(|scope| scope != Scope::Record)
+    }
+
+    /// I1, I4: offsets are committed at aligned cuts: with state, and wherever records leave in transactions. Else the
+    /// contiguous settled prefix is committed.
+    pub fn commits_cuts(&self) -> bool {
+        self.delivery == Delivery::ExactlyOnce || self.is_stateful()
+    }
+
     /// The name of the node.
     pub fn node_name(&self, node: NodeRef) -> &str {
         match node {

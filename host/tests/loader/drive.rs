@@ -83,6 +83,7 @@ fn with_scope<R>(run: impl FnOnce(CallScope<'_>) -> R) -> R {
         source: "source".into(),
         topic: "topic".into(),
         partition,
+        partition_count: 2,
     });
     let yield_flag = AtomicBool::new(false);
     run(CallScope {

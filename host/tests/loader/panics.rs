@@ -1,7 +1,10 @@
 //! A panic in every entry point: an error that names plugin, file and line, and a host that goes on.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::json;
-use weir::plugin::{CallError, CallErrorKind, Catalog, Refused, Replay, Scope, Snapshot, code};
+use weir::plugin::{CallError, CallErrorKind, Catalog, Refused, Replay, Scope, code};
 use weir_plugin_api::{SEQ_DERIVED, Settlements};
 
 use super::drive::{Log, catalog, process, sink, transform, values, without_records, write};
@@ -195,19 +198,16 @@ fn in_event_time() {
 fn in_state() {
     let (_folder, catalog) = panics();
     let made = |at| transform(&catalog, "panic-transform", json!({"at": at})).expect("made");
-    let good = Snapshot {
-        version: 1,
-        state: vec![1, 0, 0, 0],
-    };
+    let parts = |state: &[u8]| BTreeMap::from([(7, Arc::from(state))]);
+    let good = parts(&[1, 0, 0, 0]);
     let name = "panic-transform";
-    assert_panic(&made("held").held(1).expect_err("held"), name, "held");
     assert_panic(
         &made("snapshot").snapshot(1).expect_err("snapshot"),
         name,
         "snapshot",
     );
     assert_panic(
-        &made("restore").restore(1, &good).expect_err("restore"),
+        &made("restore").restore(1, 1, &good).expect_err("restore"),
         name,
         "restore",
     );
@@ -219,15 +219,12 @@ fn in_state() {
     assert_panic(&made("stop").stop().expect_err("stop"), name, "stop");
 
     let mut instance = made("nowhere");
-    assert_eq!(instance.held(1).expect("held"), Some(1));
-    assert_eq!(instance.snapshot(1).expect("a snapshot"), good);
-    instance.restore(1, &good).expect("restore");
+    let saved = instance.snapshot(1).expect("a snapshot");
+    assert_eq!(saved.version, 1);
+    assert_eq!(saved.parts, BTreeMap::from([(7, Some(vec![1, 0, 0, 0]))]));
+    instance.restore(1, 1, &good).expect("restore");
     instance.release(1).expect("release");
-    let bad = Snapshot {
-        version: 1,
-        state: vec![1],
-    };
-    let error = instance.restore(1, &bad).expect_err("an error");
+    let error = instance.restore(1, 1, &parts(&[1])).expect_err("an error");
     assert_eq!(
         (error.kind, error.code.as_str()),
         (CallErrorKind::State, "panics.state")

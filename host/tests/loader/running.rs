@@ -1,5 +1,6 @@
 //! Libraries that load, and what they do once loaded.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 
 use serde_json::json;
@@ -136,8 +137,8 @@ fn a_plugin_with_its_own_allocator_shares_nothing_that_the_other_side_frees() {
         assert_eq!(collected.failures[0].message.as_str(), "the value is empty");
         assert_eq!(collected.timers.len(), 2);
         assert_eq!(
-            reverse.snapshot(0).expect("a snapshot").state,
-            vec![7; 100_000]
+            reverse.snapshot(0).expect("a snapshot").parts,
+            BTreeMap::from([(3, Some(vec![7; 100_000]))])
         );
     }
     assert!(catalog.schema("reverse").expect("a schema").is_object());

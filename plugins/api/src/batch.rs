@@ -58,6 +58,8 @@ pub struct SlotName<'b> {
     pub source: RStr<'b>,
     pub topic: RStr<'b>,
     pub partition: i32,
+    /// Partitions of the topic, as far as the host knows; 0 = not known. It may rise while the task runs.
+    pub partition_count: i32,
 }
 
 /// What one call is given. Records of one slot stand in offset order.

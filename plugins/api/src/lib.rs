@@ -39,7 +39,7 @@ pub use output::{Failure, Mark, Output, TimerRequest};
 pub use service::{HostHandle, HostVt, HostVtRef, log_level};
 pub use settlement::{Rejection, Settled, Settlements, SinkErrorCount, verdict};
 pub use sink::{SinkBox, SinkObject, SinkObject_TO, flush_state};
-pub use transform::{HELD_NOTHING, TransformBox, TransformObject, TransformObject_TO};
+pub use transform::{StatePart, StatePartRef, TransformBox, TransformObject, TransformObject_TO};
 
 /// Version of this ABI, `major.minor.patch`; the loader compares major and minor of host and plugin.
 pub const API_VERSION: &str = env!("CARGO_PKG_VERSION");

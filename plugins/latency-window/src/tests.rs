@@ -214,36 +214,6 @@ fn fractional_starts_are_kept() {
 }
 
 #[test]
-fn held_is_the_lowest_offset_of_windows_that_are_not_emitted() {
-    let mut transform = harness(json!({}));
-    assert_eq!(transform.held_offset(0), None);
-    transform.process(&[
-        record(0, 1).offset(70),
-        record(60_000, 1).offset(71),
-        record(1, 1).offset(72),
-        record(0, 1).offset(5).slot(2),
-        TestRecord::value("{}").at(MINUTE).offset(3),
-    ]);
-    assert_eq!(
-        [0, 1, 2].map(|slot| transform.held_offset(slot)),
-        [Some(70), None, Some(5)]
-    );
-    transform.watermark(MINUTE + 60_000);
-    assert_eq!(
-        [0, 1, 2].map(|slot| transform.held_offset(slot)),
-        [Some(71), None, None]
-    );
-    transform.process(&[record(2, 1).offset(73)]);
-    assert_eq!(
-        transform.held_offset(0),
-        Some(71),
-        "a correction is emitted at once"
-    );
-    transform.release(0).expect("released");
-    assert_eq!(transform.held_offset(0), None);
-}
-
-#[test]
 fn a_sparse_backlog_ends_the_call_until_windows_close() {
     let mut transform = harness(json!({}));
     let records: Vec<TestRecord> = (0..5_000)
@@ -308,10 +278,12 @@ fn a_restored_slot_goes_on_as_the_original() {
 
     let mut copy = harness(json!({}));
     for slot in 0..2 {
-        let (version, state) = original.snapshot(slot).expect("a snapshot");
-        copy.restore(slot, version, &state).expect("restored");
-        assert_eq!(copy.snapshot(slot).expect("a snapshot"), (version, state));
-        assert_eq!(copy.held_offset(slot), original.held_offset(slot));
+        let (version, parts) = saved(&mut original, slot);
+        copy.restore(slot, version, &parts).expect("restored");
+        let kept = parts.iter().map(|(id, _)| (*id, None)).collect();
+        let unchanged = (version, kept);
+        assert_eq!(copy.snapshot(slot), Ok(unchanged.clone()), "as restored");
+        assert_eq!(original.snapshot(slot), Ok(unchanged), "as saved before");
     }
     assert_eq!(
         copy.watermark(MINUTE + 60_000).records,
@@ -331,37 +303,69 @@ fn a_restored_slot_goes_on_as_the_original() {
 fn a_state_that_does_not_fit_is_refused() {
     let mut transform = harness(json!({}));
     transform.process(&[record(0, 1), record(60_000, 2)]);
-    let (version, state) = transform.snapshot(0).expect("a snapshot");
-    assert!(
-        transform
-            .restore(0, version + 1, &state)
-            .is_err_and(|message| message.contains("version"))
-    );
+    let (version, parts) = saved(&mut transform, 0);
+    assert_eq!(parts.len(), 2, "a part for each window");
+    let restore = |version, parts: &[(u64, Vec<u8>)]| harness(json!({})).restore(0, version, parts);
+    assert!(restore(version + 1, &parts).is_err_and(|message| message.contains("version")));
     assert!(
         harness(json!({"size": "2m"}))
-            .restore(0, version, &state)
+            .restore(0, version, &parts)
             .is_err_and(|message| message.contains("size"))
     );
 
     let mut rng = fastrand::Rng::with_seed(10);
     println!("seed 10");
-    for len in 0..state.len() {
-        assert!(
-            transform.restore(0, version, &state[..len]).is_err(),
-            "{len} bytes"
-        );
+    let (id, bytes) = parts[0].clone();
+    for len in 0..bytes.len() {
+        let cut = [(id, bytes[..len].to_vec())];
+        assert!(restore(version, &cut).is_err(), "{len} bytes");
     }
     for _ in 0..100_000 {
-        let mut bytes = state.clone();
+        let mut bytes = bytes.clone();
         for _ in 0..rng.usize(1..3) {
             let at = rng.usize(..bytes.len());
             bytes[at] = rng.u8(..);
         }
         // Whatever is accepted must work on.
-        if transform.restore(0, version, &bytes).is_ok() {
+        if transform.restore(0, version, &[(id, bytes)]).is_ok() {
             transform.snapshot(0).expect("a snapshot");
         }
     }
+}
+
+#[test]
+fn a_snapshot_carries_only_the_windows_that_changed() {
+    let mut transform = harness(json!({}));
+    transform.process(&[record(0, 1), record(60_000, 2)]);
+    let (_, parts) = saved(&mut transform, 0);
+    let (first, second) = (parts[0].0, parts[1].0);
+    transform.process(&[record(60_000, 3)]);
+    let changed = |transform: &mut TransformHarness| -> Vec<(u64, bool)> {
+        let (_, parts) = transform.snapshot(0).expect("a snapshot");
+        let parts = parts.into_iter().map(|(id, bytes)| (id, bytes.is_some()));
+        parts.collect()
+    };
+    assert_eq!(changed(&mut transform), [(first, false), (second, true)]);
+    transform.watermark(MINUTE + 60_000);
+    assert_eq!(
+        changed(&mut transform),
+        [(first, true), (second, false)],
+        "it was emitted"
+    );
+    transform.watermark(MINUTE + 60_000 + 300_000);
+    assert_eq!(
+        changed(&mut transform),
+        [(second, false)],
+        "it is forgotten"
+    );
+}
+
+/// Version and parts of a slot that was never saved before.
+fn saved(transform: &mut TransformHarness, slot: u32) -> (u32, Vec<(u64, Vec<u8>)>) {
+    let (version, parts) = transform.snapshot(slot).expect("a snapshot");
+    let parts = parts.into_iter();
+    let parts = parts.map(|(id, bytes)| (id, bytes.expect("changed")));
+    (version, parts.collect())
 }
 
 #[test]

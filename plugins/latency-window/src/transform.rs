@@ -110,10 +110,11 @@ impl Transform for LatencyWindow {
         let window = self
             .slot(record.slot())
             .windows
-            .window(start_ms, record.offset())
+            .window(start_ms)
             .map_err(|Full| full(first_of_call))?;
         window.latencies.add(latency);
         window.dirty = true;
+        window.saved = false;
         if end_ms <= self.watermark_ms {
             self.corrected.push(start_ms);
         }
@@ -151,21 +152,13 @@ impl Transform for LatencyWindow {
         Ok(())
     }
 
-    fn held_offset(&self, slot: u32) -> Option<i64> {
-        let index = self
-            .slots
-            .binary_search_by_key(&slot, |slot| slot.slot)
-            .ok()?;
-        self.slots.get(index)?.windows.held_offset()
-    }
-
-    fn snapshot(&mut self, slot: u32, state: &mut Vec<u8>) -> Result<(), Error> {
+    fn snapshot(&mut self, slot: u32, state: &mut State) -> Result<(), Error> {
         let size_ms = self.size_ms;
-        self.slot(slot).windows.encode(size_ms, state);
+        self.slot(slot).windows.save(size_ms, state);
         Ok(())
     }
 
-    fn restore(&mut self, slot: u32, version: u32, state: &[u8]) -> Result<(), Error> {
+    fn restore(&mut self, slot: u32, version: u32, parts: StateParts<'_>) -> Result<(), Error> {
         if version != Self::STATE_VERSION {
             let message = format!(
                 "the state has version {version}, and this plugin reads {}",
@@ -173,7 +166,7 @@ impl Transform for LatencyWindow {
             );
             return Err(Error::fatal("latency-window.state", message));
         }
-        let windows = SlotWindows::decode(self.size_ms, state).map_err(|error| {
+        let windows = SlotWindows::restore(self.size_ms, parts.iter()).map_err(|error| {
             Error::fatal(
                 "latency-window.state",
                 format!("the state cannot be read: {error}"),
@@ -232,6 +225,7 @@ impl LatencyWindow {
             .iter_mut()
             .filter_map(|slot| slot.windows.get_mut(start_ms))
         {
+            window.saved &= !window.dirty;
             window.dirty = false;
             parts.push(&window.latencies);
         }

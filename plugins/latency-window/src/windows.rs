@@ -1,7 +1,10 @@
 //! The windows of one source partition.
 
+use weir_plugin_sdk::State;
+
 use crate::percentiles::{DecodeError, Distribution};
-use crate::wire::{Reader, WireError, put_varint, unzigzag, zigzag};
+use crate::start_field::UNIX_MS_MAX;
+use crate::wire::{Reader, WireError, put_varint};
 
 /// Windows that a slot holds at once, open ones and those kept for late records. A partition may run 10 minutes ahead of
 /// the slowest, which is 600 windows of a second; the rest is for lateness. 4,096 windows with few values take 1 MiB.
@@ -12,10 +15,10 @@ pub const WINDOWS_PER_SLOT_MAX: usize = 4_096;
 pub struct Window {
     /// Unix milliseconds.
     pub start_ms: i64,
-    /// Offset of the first record that went in; a slot's records come in offset order.
-    pub first_offset: i64,
     /// Has something that no emitted document has.
     pub dirty: bool,
+    /// Is as the last snapshot, or the restore, has it.
+    pub saved: bool,
     pub latencies: Distribution,
 }
 
@@ -38,29 +41,29 @@ pub enum RestoreError {
     Wire(#[from] WireError),
     #[error(transparent)]
     Distribution(#[from] DecodeError),
-    #[error("the windows are {found} ms long, and `size` is {configured} ms")]
+    #[error("its windows are {found} ms long, and `size` is {configured} ms")]
     Size { found: u64, configured: i64 },
-    #[error("{0} windows are more than the limit")]
-    TooManyWindows(u64),
-    #[error("the window {0} is out of order, off the grid or marked wrongly")]
+    #[error("it has more windows than the limit, {WINDOWS_PER_SLOT_MAX}")]
+    TooManyWindows,
+    #[error("the window {0} is out of order, out of range or marked wrongly")]
     Window(u64),
 }
 
 impl SlotWindows {
-    /// The window that starts at `start_ms`, opened for `offset` if it is not there.
+    /// The window that starts at `start_ms`, opened if it is not there.
     #[inline]
-    pub fn window(&mut self, start_ms: i64, offset: i64) -> Result<&mut Window, Full> {
+    pub fn window(&mut self, start_ms: i64) -> Result<&mut Window, Full> {
         if self
             .windows
             .get(self.current)
             .is_none_or(|window| window.start_ms != start_ms)
         {
-            self.current = self.find_or_open(start_ms, offset)?;
+            self.current = self.find_or_open(start_ms)?;
         }
         self.windows.get_mut(self.current).ok_or(Full)
     }
 
-    fn find_or_open(&mut self, start_ms: i64, offset: i64) -> Result<usize, Full> {
+    fn find_or_open(&mut self, start_ms: i64) -> Result<usize, Full> {
         match self
             .windows
             .binary_search_by_key(&start_ms, |window| window.start_ms)
@@ -73,8 +76,8 @@ impl SlotWindows {
                     index,
                     Window {
                         start_ms,
-                        first_offset: offset,
                         dirty: false,
+                        saved: false,
                         latencies,
                     },
                 );
@@ -110,56 +113,43 @@ impl SlotWindows {
         self.current = self.current.saturating_sub(count);
     }
 
-    /// The lowest offset that went into a window and into no emitted document.
-    pub fn held_offset(&self) -> Option<i64> {
-        self.windows
-            .iter()
-            .filter(|window| window.dirty)
-            .map(|window| window.first_offset)
-            .min()
-    }
-
-    /// Appends all windows: `size_ms`, their number, then for each start / size, first offset (zigzag), whether dirty
-    /// (one byte), length and bytes of the distribution; numbers are varints.
-    pub fn encode(&self, size_ms: i64, out: &mut Vec<u8>) {
-        put_varint(out, size_ms.unsigned_abs());
-        put_varint(out, self.windows.len() as u64);
-        let mut latencies = Vec::new();
-        for window in &self.windows {
-            put_varint(out, (window.start_ms / size_ms).unsigned_abs());
-            put_varint(out, zigzag(window.first_offset));
-            out.push(u8::from(window.dirty));
-            latencies.clear();
-            window.latencies.encode(&mut latencies);
-            put_varint(out, latencies.len() as u64);
-            out.extend_from_slice(&latencies);
+    /// Names a part for each window: its number is start / size, its bytes are `size_ms` (varint), whether the window is
+    /// dirty (one byte), and the distribution.
+    pub fn save(&mut self, size_ms: i64, state: &mut State) {
+        for window in &mut self.windows {
+            let id = (window.start_ms / size_ms).unsigned_abs();
+            if window.saved {
+                state.keep(id);
+                continue;
+            }
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, size_ms.unsigned_abs());
+            bytes.push(u8::from(window.dirty));
+            window.latencies.encode(&mut bytes);
+            state.put(id, bytes);
+            window.saved = true;
         }
     }
 
-    /// Reads what `encode` wrote for windows of `size_ms`.
-    pub fn decode(size_ms: i64, state: &[u8]) -> Result<SlotWindows, RestoreError> {
-        let mut reader = Reader::new(state);
-        let found = reader.varint()?;
-        if found != size_ms.unsigned_abs() {
-            return Err(RestoreError::Size {
-                found,
-                configured: size_ms,
-            });
-        }
-        let count = reader.varint()?;
-        if count > WINDOWS_PER_SLOT_MAX as u64 {
-            return Err(RestoreError::TooManyWindows(count));
-        }
-        let mut windows = Vec::new();
-        let mut earliest_ms = 0;
-        for index in 0..count {
-            let window = decode_window(size_ms, &mut reader)?
-                .filter(|window| window.start_ms >= earliest_ms);
-            let window = window.ok_or(RestoreError::Window(index))?;
-            earliest_ms = window.start_ms.saturating_add(size_ms);
+    /// Reads what `save` wrote for windows of `size_ms`; parts ascend by id.
+    pub fn restore<'a>(
+        size_ms: i64,
+        parts: impl Iterator<Item = (u64, &'a [u8])>,
+    ) -> Result<SlotWindows, RestoreError> {
+        let mut windows: Vec<Window> = Vec::new();
+        for (id, bytes) in parts {
+            if windows.len() >= WINDOWS_PER_SLOT_MAX {
+                return Err(RestoreError::TooManyWindows);
+            }
+            let window = restore_window(size_ms, id, bytes)?;
+            let is_behind = windows
+                .last()
+                .is_none_or(|last| last.start_ms < window.start_ms);
+            if !is_behind {
+                return Err(RestoreError::Window(id));
+            }
             windows.push(window);
         }
-        reader.end()?;
         Ok(SlotWindows {
             windows,
             current: 0,
@@ -167,26 +157,31 @@ impl SlotWindows {
     }
 }
 
-/// `None` for a window that `encode` never writes.
-fn decode_window(size_ms: i64, reader: &mut Reader<'_>) -> Result<Option<Window>, RestoreError> {
-    let start_ms = i64::try_from(reader.varint()?)
-        .ok()
-        .and_then(|index| index.checked_mul(size_ms));
-    let first_offset = unzigzag(reader.varint()?);
+fn restore_window(size_ms: i64, id: u64, bytes: &[u8]) -> Result<Window, RestoreError> {
+    let mut reader = Reader::new(bytes);
+    let found = reader.varint()?;
+    if found != size_ms.unsigned_abs() {
+        return Err(RestoreError::Size {
+            found,
+            configured: size_ms,
+        });
+    }
     let dirty = match reader.byte()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
+        0 => false,
+        1 => true,
+        _ => return Err(RestoreError::Window(id)),
     };
-    let len = reader.varint()?;
-    let latencies = Distribution::decode(reader.bytes(len)?)?;
-    let window = start_ms.zip(dirty);
-    Ok(window.map(|(start_ms, dirty)| Window {
+    let start_ms = i64::try_from(id)
+        .ok()
+        .and_then(|index| index.checked_mul(size_ms))
+        .filter(|start_ms| *start_ms <= UNIX_MS_MAX)
+        .ok_or(RestoreError::Window(id))?;
+    Ok(Window {
         start_ms,
-        first_offset,
         dirty,
-        latencies,
-    }))
+        saved: true,
+        latencies: Distribution::decode(reader.rest())?,
+    })
 }
 
 #[cfg(test)]
@@ -194,25 +189,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restored_windows_ascend() {
-        // Size 7, then windows with index, first offset 0, not dirty, an empty distribution.
-        let decode = |indexes: &[u8]| {
-            let mut state = vec![7, indexes.len() as u8];
-            for index in indexes {
-                state.extend([*index, 0, 0, 4, 1, 0, 0, 0]);
-            }
-            SlotWindows::decode(7, &state).map(|windows| windows.windows.len())
+    fn restored_windows_ascend_and_lie_in_time() {
+        // Size 7, not dirty, no values.
+        let mut empty = vec![7, 0];
+        Distribution::default().encode(&mut empty);
+        let restore = |ids: &[u64]| {
+            let parts = ids.iter().map(|id| (*id, empty.as_slice()));
+            SlotWindows::restore(7, parts).map(|windows| windows.windows.len())
         };
-        assert_eq!(decode(&[]), Ok(0));
-        assert_eq!(decode(&[0, 1, 9]), Ok(3));
-        assert_eq!(decode(&[1, 1]), Err(RestoreError::Window(1)));
-        assert_eq!(decode(&[0, 5, 4]), Err(RestoreError::Window(2)));
-        let marked = SlotWindows::decode(7, &[7, 1, 0, 0, 2, 4, 1, 0, 0, 0]);
-        assert_eq!(marked.err(), Some(RestoreError::Window(0)));
-        let far = SlotWindows::decode(
+        assert_eq!(restore(&[]), Ok(0));
+        assert_eq!(restore(&[0, 1, 9]), Ok(3));
+        assert_eq!(restore(&[1, 1]), Err(RestoreError::Window(1)));
+        assert_eq!(restore(&[0, 5, 4]), Err(RestoreError::Window(4)));
+        assert_eq!(restore(&[u64::MAX]), Err(RestoreError::Window(u64::MAX)));
+        let marked = SlotWindows::restore(
             7,
-            &[[7, 1].as_slice(), &[0xFF; 8], &[0x7F, 0, 0, 4, 1, 0, 0, 0]].concat(),
+            [(0, [&[7, 2], &empty[2..]].concat().as_slice())].into_iter(),
         );
-        assert_eq!(far.err(), Some(RestoreError::Window(0)));
+        assert_eq!(marked.err(), Some(RestoreError::Window(0)));
     }
 }

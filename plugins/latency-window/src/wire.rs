@@ -47,16 +47,6 @@ impl<'a> Reader<'a> {
         Ok(*first)
     }
 
-    pub fn bytes(&mut self, len: u64) -> Result<&'a [u8], WireError> {
-        let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
-        let (first, rest) = self
-            .bytes
-            .split_at_checked(len)
-            .ok_or(WireError::Truncated)?;
-        self.bytes = rest;
-        Ok(first)
-    }
-
     pub fn double(&mut self) -> Result<f64, WireError> {
         let (first, rest) = self
             .bytes
@@ -80,6 +70,11 @@ impl<'a> Reader<'a> {
             }
         }
         Err(WireError::VarintTooLong)
+    }
+
+    /// What is left.
+    pub fn rest(self) -> &'a [u8] {
+        self.bytes
     }
 
     /// An error if bytes are left.

@@ -32,6 +32,7 @@ mod out;
 mod record;
 mod setting;
 mod sink;
+mod state;
 mod transform;
 
 pub mod testing;
@@ -47,6 +48,7 @@ pub use schemars::JsonSchema;
 pub use serde::Deserialize;
 pub use setting::{ByteSize, DurationSetting, Secret};
 pub use sink::{Flush, Replay, Settle, Sink, Verdict};
+pub use state::{State, StateParts};
 pub use transform::{Scope, SimpleTransform, Transform, TransformDescription, Watermark};
 
 #[doc(hidden)]

@@ -76,13 +76,18 @@ impl<'b> Out<'_, 'b> {
         self.inner.request_timer(TimerRequest { slot, id, at_ms });
     }
 
-    /// Topic of a slot; empty outside `process` and for a slot that is none.
+    /// Topic of a slot; empty for a slot that is none.
     pub fn topic(&self, slot: u32) -> &'b str {
         self.batch.map_or("", |batch| batch.topic(slot))
     }
 
-    /// Partition of a slot; -1 outside `process` and for a slot that is none.
+    /// Partition of a slot; -1 for a slot that is none.
     pub fn partition(&self, slot: u32) -> i32 {
         self.batch.map_or(-1, |batch| batch.partition(slot))
+    }
+
+    /// How many partitions the topic of a slot has, as far as the host knows; 0 = not known.
+    pub fn partition_count(&self, slot: u32) -> i32 {
+        self.batch.map_or(0, |batch| batch.partition_count(slot))
     }
 }

@@ -166,6 +166,11 @@ impl<'b> Batch<'b> {
         self.slot_name(slot).map_or(-1, |name| name.partition)
     }
 
+    /// How many partitions the topic of a slot has, as far as the host knows; 0 = not known.
+    pub fn partition_count(&self, slot: u32) -> i32 {
+        self.slot_name(slot).map_or(0, |name| name.partition_count)
+    }
+
     /// Name of the source node of a slot; empty for a slot that is none.
     pub fn source(&self, slot: u32) -> &'b str {
         self.slot_name(slot).map_or("", |name| name.source.as_str())

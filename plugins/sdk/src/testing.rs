@@ -9,8 +9,8 @@ use weir_plugin_api::host::{
     collect_from, host_handle,
 };
 use weir_plugin_api::{
-    Batch, Consumed, HostHandle, PluginError, SLOT_ALL, Settlements, SinkBox, SlotName,
-    TimerRequest, TransformBox, flush_state, timestamp_type,
+    Batch, Consumed, HostHandle, PluginError, SLOT_ALL, Settlements, SinkBox, SlotName, StatePart,
+    StatePartRef, TimerRequest, TransformBox, flush_state, timestamp_type,
 };
 
 use crate::{Context, Error, Flush, Sink, Transform, shim};
@@ -127,6 +127,7 @@ impl Bench {
             source: "source".into(),
             topic: "topic".into(),
             partition,
+            partition_count: 8,
         });
         Bench {
             handle: host_handle(host.clone()),
@@ -290,8 +291,8 @@ impl TransformHarness {
     pub fn slot_watermark(&mut self, slot: u32, at_ms: i64) -> TestOutput {
         let object = &mut self.object;
         let (answer, collected) =
-            collect_from(None, self.bench.scope(), Arena::default(), |_, out| {
-                object.on_watermark(slot, at_ms, out).into_result()
+            collect_from(None, self.bench.scope(), Arena::default(), |batch, out| {
+                object.on_watermark(batch, slot, at_ms, out).into_result()
             });
         output(no_records(answer), collected)
     }
@@ -300,34 +301,39 @@ impl TransformHarness {
         let now_ms = self.bench.host.clock_ms();
         let object = &mut self.object;
         let (answer, collected) =
-            collect_from(None, self.bench.scope(), Arena::default(), |_, out| {
-                object.on_timer(slot, id, now_ms, out).into_result()
+            collect_from(None, self.bench.scope(), Arena::default(), |batch, out| {
+                object.on_timer(batch, slot, id, now_ms, out).into_result()
             });
         output(no_records(answer), collected)
     }
 
-    pub fn held_offset(&self, slot: u32) -> Option<i64> {
-        self.object
-            .held(slot)
-            .into_result()
-            .ok()
-            .filter(|offset| *offset != weir_plugin_api::HELD_NOTHING)
-    }
-
-    /// (version, bytes) of the slot's state.
-    pub fn snapshot(&mut self, slot: u32) -> Result<(u32, Vec<u8>), String> {
-        let mut state = weir_plugin_api::abi_stable::std_types::RVec::new();
+    /// Version and parts of the slot's state; `None` in place of the bytes of a part that has not changed.
+    pub fn snapshot(&mut self, slot: u32) -> Result<(u32, Vec<(u64, Option<Vec<u8>>)>), String> {
+        let mut parts = weir_plugin_api::abi_stable::std_types::RVec::new();
         let version = self
             .object
-            .snapshot(slot, &mut state)
+            .snapshot(slot, &mut parts)
             .into_result()
             .map_err(|error| error.message.to_string())?;
-        Ok((version, state.into_vec()))
+        let bytes = |part: StatePart| (!part.is_unchanged).then(|| part.bytes.into_vec());
+        let parts = parts.into_iter().map(|part| (part.id, bytes(part)));
+        Ok((version, parts.collect()))
     }
 
-    pub fn restore(&mut self, slot: u32, version: u32, state: &[u8]) -> Result<(), String> {
+    /// Gives the slot the state of these parts.
+    pub fn restore(
+        &mut self,
+        slot: u32,
+        version: u32,
+        parts: &[(u64, Vec<u8>)],
+    ) -> Result<(), String> {
+        let parts = parts.iter().map(|(id, bytes)| StatePartRef {
+            id: *id,
+            bytes: bytes.as_slice().into(),
+        });
+        let parts: Vec<StatePartRef<'_>> = parts.collect();
         self.object
-            .restore(slot, version, state.into())
+            .restore(slot, version, parts.as_slice().into())
             .into_result()
             .map_err(|error| error.message.to_string())
     }

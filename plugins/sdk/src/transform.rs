@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, Error, Errors, Out, Record};
+use crate::{Context, Error, Errors, Out, Record, State, StateParts};
 
 /// Whose records a result depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,18 +80,14 @@ pub trait Transform: Sized + Send + 'static {
         Ok(())
     }
 
-    /// The lowest offset of the slot whose effect lives only in this instance's state.
-    fn held_offset(&self, _slot: u32) -> Option<i64> {
-        None
-    }
-
-    /// Appends the slot's state.
-    fn snapshot(&mut self, _slot: u32, _state: &mut Vec<u8>) -> Result<(), Error> {
+    /// Names every part of the slot's state; see [`State`].
+    fn snapshot(&mut self, _slot: u32, _state: &mut State) -> Result<(), Error> {
         Ok(())
     }
 
-    /// `version` is the [`Transform::STATE_VERSION`] that wrote `state`.
-    fn restore(&mut self, _slot: u32, _version: u32, _state: &[u8]) -> Result<(), Error> {
+    /// Takes the state of a slot that has none. `version` is the [`Transform::STATE_VERSION`] that wrote it. An error here
+    /// stops the host: it never starts without the state.
+    fn restore(&mut self, _slot: u32, _version: u32, _parts: StateParts<'_>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -12,9 +12,9 @@ use crate::log::{Scrubber, say};
 use crate::metrics::HostMetrics;
 use crate::plugin::Catalog;
 use crate::shutdown::{self, Signals};
-use crate::status::{CallLimits, HostStatus, TaskState, Ticker};
+use crate::status::{CallLimits, HostStatus, Role, TaskState, Ticker};
 use crate::task::{TaskContext, TaskEnd, spawn};
-use crate::topology::{Delivery, HttpListen, ParseMode, Pipeline, Topology};
+use crate::topology::{HttpListen, ParseMode, Pipeline, Topology};
 
 use super::load::load_or_say;
 
@@ -124,23 +124,13 @@ pub fn listen(option: Option<Listen>, file: HttpListen) -> Listen {
     })
 }
 
-/// One line on what is delivered, since it is not yet what the key says.
 fn announce(pipeline: &Pipeline) {
-    let pipeline_name = &pipeline.name;
-    match pipeline.delivery {
-        Delivery::AtLeastOnce => tracing::info!(
-            event = "starting",
-            pipeline = pipeline_name,
-            delivery = "at_least_once",
-            "starting"
-        ),
-        Delivery::ExactlyOnce => tracing::warn!(
-            event = "starting",
-            pipeline = pipeline_name,
-            delivery = "at_least_once",
-            "starting; this version delivers at least once: `delivery: exactly_once` is accepted and will take effect with a later one"
-        ),
-    }
+    tracing::info!(
+        event = "starting",
+        pipeline = pipeline.name,
+        delivery = pipeline.delivery.as_str(),
+        "starting"
+    );
 }
 
 struct Host {
@@ -169,6 +159,8 @@ impl Host {
                 return fail(&reason);
             }
         };
+        // 64 bits: two processes with one name would fence each other.
+        let process = format!("{:016x}", fastrand::u64(..));
         let (ends, ended) = mpsc::channel();
         let unready = Arc::new(AtomicU32::new(self.pipeline.tasks));
         for task in 0..self.pipeline.tasks {
@@ -177,10 +169,12 @@ impl Host {
                 pipeline: Arc::clone(&self.pipeline),
                 task,
                 instance: instance.map(str::to_owned),
+                process: process.clone(),
                 catalog: Arc::clone(&self.catalog),
                 signals: self.signals.clone(),
                 monitor: ticker.watch(task, Arc::clone(&status), node_labels(&self.pipeline)),
                 status,
+                host: Arc::clone(&self.status),
                 on_ready: self.on_ready(Arc::clone(&unready)),
                 source_partitions,
             };
@@ -198,21 +192,25 @@ impl Host {
     }
 
     /// Logs `ready` when the last task has its assignment.
-    fn on_ready(&self, unready: Arc<AtomicU32>) -> Box<dyn Fn() + Send> {
+    fn on_ready(&self, unready: Arc<AtomicU32>) -> Box<dyn Fn(Role) + Send> {
         let pipeline = self.pipeline.name.clone();
         let http = self
             .server
             .as_ref()
             .map(|server| server.address().to_string())
             .unwrap_or_default();
-        Box::new(move || {
+        Box::new(move |role| {
             if unready.fetch_sub(1, Ordering::AcqRel) == 1 {
                 tracing::info!(
                     event = "ready",
                     pipeline,
-                    role = "active",
+                    %role,
                     http,
-                    "ready: every source has its assignment"
+                    "ready: {}",
+                    match role {
+                        Role::Active => "every source has its assignment",
+                        Role::Standby => "standing by for the active host",
+                    }
                 );
             }
         })

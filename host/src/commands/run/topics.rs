@@ -1,12 +1,14 @@
 //! Before anything else asks for a topic: the absent outputs are created, the absent sources waited for.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::checkpoint;
 use crate::kafka::{TopicAdmin, TopicError, TopicPlan};
 use crate::shutdown::Signals;
 use crate::status::{TaskState, TaskStatus};
-use crate::topology::{CreateTopic, Pipeline, Policy, SinkKind, Source};
+use crate::topology::{CreateTopic, Pipeline, Policy, Scope, SinkKind, Source};
 
 /// How often Kafka, or a topic that is missing, is asked for again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -106,7 +108,17 @@ fn attempt(pipeline: &Pipeline) -> Result<Result<usize, Waiting>, String> {
             }
         }
     }
-    for (properties, plan) in plans(pipeline, &partitions) {
+    let checkpoints = checkpoint_topic(pipeline);
+    let checkpoints = checkpoints.as_ref().map(|topic| {
+        let plan = TopicPlan {
+            topic,
+            partitions: 1,
+            replication_factor: None,
+            config: &CHECKPOINT_CONFIG,
+        };
+        (&pipeline.kafka.producer, Some(plan))
+    });
+    for (properties, plan) in plans(pipeline, &partitions).into_iter().chain(checkpoints) {
         let Some(plan) = plan else { continue };
         let admin = TopicAdmin::new(properties).map_err(|error| error.to_string())?;
         if let Err(error) = create_if_absent(&admin, &plan) {
@@ -130,8 +142,15 @@ fn waiting_or_final(error: TopicError) -> Result<Waiting, String> {
 }
 
 fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), TopicError> {
-    if admin.partitions(plan.topic)?.is_some() {
-        return Ok(());
+    if let Some(found) = admin.partitions(plan.topic)? {
+        let is_wrong = std::ptr::eq(plan.config, &*CHECKPOINT_CONFIG) && found != plan.partitions;
+        return match is_wrong {
+            true => Err(TopicError::Refused {
+                topic: plan.topic.to_owned(),
+                cause: format!("it exists with {found} partitions, and checkpoints need one"),
+            }),
+            false => Ok(()),
+        };
     }
     tracing::info!(
         event = "topic_created",
@@ -143,6 +162,26 @@ fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), Topi
 }
 
 static NO_CONFIG: BTreeMap<String, String> = BTreeMap::new();
+
+/// I3: compacted, in small segments that are cleaned early, so that a restore reads little more than what counts. The
+/// broker's replication: a checkpoint is worth what the records of the sources are worth.
+static CHECKPOINT_CONFIG: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let config = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16777216"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+        // An hour: a slow pipeline does not fill a segment for days.
+        ("segment.ms", "3600000"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    config.into_iter().map(owned).collect()
+});
+
+fn checkpoint_topic(pipeline: &Pipeline) -> Option<String> {
+    // Hosts of pipeline scope elect the active one by it, with state or without.
+    let is_needed = pipeline.is_stateful() || pipeline.scope() == Scope::Pipeline;
+    is_needed.then(|| checkpoint::topic_name(&pipeline.name))
+}
 
 /// Outputs and dead letters. `None` where the partitions follow a source that does not exist yet.
 fn plans<'p>(

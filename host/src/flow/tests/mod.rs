@@ -187,29 +187,80 @@ fn a_derived_record_that_kafka_refuses_becomes_a_dead_letter_at_once() {
 }
 
 #[test]
-fn a_cut_waits_for_the_documents_before_it_and_for_no_later_ones() {
-    let (mut rig, script) = Rig::new(Policy::Fail, FakeKafka::new())
+fn a_cut_waits_for_every_document_that_was_derived() {
+    let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
         .with_receivers(&[TRANSFORM])
         .plugin_sink()
         .transform(Scope::Partition, &[OUT], |batch, out| {
             out.emit(derived("window"));
             Consumed::ok(batch.records.len())
         });
-    *script.held.lock().expect("held") = 1;
     rig.push(0, &values(&["a"]), false).expect("pushed");
     rig.run().expect("written");
-    assert_eq!(rig.committable(2), i64::MIN, "the document is on its way");
-    *script.held.lock().expect("held") = 2;
+    assert_eq!(rig.flow.cut(&[2]), None, "the document is on its way");
     rig.flow.poll_sinks(&mut rig.counters).expect("stored");
-    rig.push(1, &values(&["b"]), false).expect("pushed");
+    assert_eq!(rig.flow.cut(&[2]), Some(vec![2]));
+}
+
+#[test]
+fn a_cut_behind_a_slow_call_leaves_the_rest_of_its_batch() {
+    let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[TRANSFORM])
+        .kafka_sink("out")
+        .transform(Scope::Record, &[OUT], |batch, out| {
+            out.emit(batch.records[0]);
+            Consumed::ok(1)
+        });
+    rig.push(0, &values(&["a", "b", "c"]), false)
+        .expect("pushed");
+    for done in 1..=3 {
+        let _ = rig.flow.advance(&mut rig.counters).expect("a call");
+        assert_eq!(rig.flow.cut(&[3]), None, "its output is on its way");
+        assert_eq!(rig.flow.flush_outbox(Duration::ZERO).ok(), Some(true));
+        assert_eq!(rig.flow.cut(&[3]), Some(vec![done]));
+    }
+}
+
+#[test]
+fn outputs_of_several_ways_leave_together_so_that_a_slow_one_spoils_no_cut() {
+    let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[TRANSFORM, Receiver::Sink(1)])
+        .kafka_sink("out")
+        .kafka_sink("copy")
+        .transform(Scope::Record, &[OUT], |batch, out| {
+            out.emit(batch.records[0]);
+            Consumed::ok(1)
+        });
+    rig.flow.delivers_together = true;
+    rig.push(0, &values(&["a", "b"]), false).expect("pushed");
+    let _ = rig.flow.advance(&mut rig.counters).expect("a call");
+    assert_eq!(rig.flow.cut(&[2]), Some(vec![0]), "nothing has left");
+    rig.run().expect("the rest");
+    assert_eq!(rig.flow.flush_outbox(Duration::ZERO).ok(), Some(true));
+    assert_eq!(rig.flow.cut(&[2]), Some(vec![2]));
+    assert_eq!(rig.kafka.delivered("copy"), ["a", "b"]);
+}
+
+#[test]
+fn what_is_rewound_is_nobodys_and_can_be_read_again() {
+    let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[OUT, Receiver::Sink(1)])
+        .kafka_sink("out")
+        .plugin_sink();
+    rig.push(0, &values(&["a", "b"]), false).expect("pushed");
     rig.run().expect("written");
-    assert_eq!(
-        rig.committable(2),
-        1,
-        "a document of later records is on its way"
-    );
+    assert!(!rig.flow.sinks_accept(), "two verdicts are open");
+    rig.flow.rewind().expect("rewound");
+    assert_eq!(rig.flow.pending(), 0);
+    rig.kafka.0.borrow_mut().in_flight.clear();
     rig.flow.poll_sinks(&mut rig.counters).expect("stored");
-    assert_eq!(rig.committable(2), 2);
+    assert!(rig.flow.sinks_accept());
+    rig.push(0, &values(&["a", "b"]), false)
+        .expect("read again");
+    rig.run().expect("written");
+    rig.flow.poll_sinks(&mut rig.counters).expect("stored");
+    assert_eq!(rig.flow.flush_outbox(Duration::ZERO).ok(), Some(true));
+    assert_eq!(rig.flow.cut(&[2]), Some(vec![2]));
 }
 
 #[test]
@@ -256,12 +307,13 @@ fn a_poisoned_record_is_found_in_the_middle_of_a_batch() {
             }
         });
     let poison = Poison {
-        node: "transform_0".into(),
+        node: Some("transform_0".into()),
         topic: "t".into(),
         partition: 0,
         offset: 2,
     };
-    rig.flow.poison.insert(poison, "boom".into());
+    let refusal = refuse::panic_refusal(&rig.flow.transforms[0], "boom");
+    rig.flow.poison.insert(poison, refusal);
     rig.push(0, &values(&["a", "b", "poison", "c"]), false)
         .expect("pushed");
     rig.run().expect("the record is known");

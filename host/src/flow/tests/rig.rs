@@ -11,8 +11,8 @@ use weir_plugin_api::abi_stable::sabi_trait::TD_Opaque;
 use weir_plugin_api::abi_stable::std_types::{ROption, RResult, RSlice, RVec};
 use weir_plugin_api::host::{OwnedBatch, RecordFields};
 use weir_plugin_api::{
-    Batch, Bytes, Consumed, Failure, HELD_NOTHING, Output, PluginError, Record, Rejection,
-    SEQ_DERIVED, SLOT_ALL, Settled, Settlements, SinkObject, SinkObject_TO, TransformObject,
+    Batch, Bytes, Consumed, Failure, Output, PluginError, Record, Rejection, SEQ_DERIVED, SLOT_ALL,
+    Settled, Settlements, SinkObject, SinkObject_TO, StatePart, StatePartRef, TransformObject,
     TransformObject_TO, error_kind, flush_state, timestamp_type, verdict,
 };
 
@@ -178,7 +178,6 @@ pub type Process = Box<dyn for<'b> FnMut(&Batch<'b>, &mut Output<'b>) -> Consume
 #[derive(Clone)]
 pub struct Script {
     pub process: Arc<Mutex<Process>>,
-    pub held: Arc<Mutex<i64>>,
     /// Watermarks and the making of instances, in order.
     pub log: Arc<Mutex<Vec<String>>>,
 }
@@ -192,6 +191,7 @@ impl TransformObject for ScriptedTransform {
 
     fn on_watermark<'b>(
         &mut self,
+        _batch: &Batch<'b>,
         _slot: u32,
         watermark_ms: i64,
         _out: &mut Output<'b>,
@@ -203,6 +203,7 @@ impl TransformObject for ScriptedTransform {
 
     fn on_timer<'b>(
         &mut self,
+        _: &Batch<'b>,
         _: u32,
         _: u64,
         _: i64,
@@ -211,15 +212,16 @@ impl TransformObject for ScriptedTransform {
         RResult::ROk(())
     }
 
-    fn held(&self, _slot: u32) -> RResult<i64, PluginError> {
-        RResult::ROk(*self.0.held.lock().expect("held"))
-    }
-
-    fn snapshot(&mut self, _: u32, _: &mut RVec<u8>) -> RResult<u32, PluginError> {
+    fn snapshot(&mut self, _: u32, _: &mut RVec<StatePart>) -> RResult<u32, PluginError> {
         RResult::ROk(1)
     }
 
-    fn restore(&mut self, _: u32, _: u32, _: RSlice<'_, u8>) -> RResult<(), PluginError> {
+    fn restore(
+        &mut self,
+        _: u32,
+        _: u32,
+        _: RSlice<'_, StatePartRef<'_>>,
+    ) -> RResult<(), PluginError> {
         RResult::ROk(())
     }
 
@@ -336,7 +338,9 @@ impl Rig {
             closed_below: 0,
             timers: BTreeMap::new(),
             poison: BTreeMap::new(),
-            cut: None,
+            delivers_together: false,
+            state_changed: false,
+            is_transactional: false,
         };
         Rig {
             flow,
@@ -363,7 +367,6 @@ impl Rig {
     ) -> (Self, Script) {
         let script = Script {
             process: Arc::new(Mutex::new(Box::new(process))),
-            held: Arc::new(Mutex::new(HELD_NOTHING)),
             log: Arc::default(),
         };
         let shared = script.clone();
@@ -451,7 +454,7 @@ impl Rig {
 
     /// What may be committed when `next` is the next offset to read.
     pub fn committable(&mut self, next: i64) -> i64 {
-        self.flow.committable(&[next]).expect("offsets")[0]
+        self.flow.settled_prefix(&[next])[0]
     }
 }
 

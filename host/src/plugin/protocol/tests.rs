@@ -10,8 +10,8 @@ use weir_plugin_api::host::{
 };
 use weir_plugin_api::{
     Batch, Bytes, Consumed, Failure, Output, PluginError, Record, SEQ_DERIVED, SLOT_ALL, Settled,
-    Settlements, SinkObject, SinkObject_TO, SlotName, TimerRequest, TransformObject,
-    TransformObject_TO, error_kind,
+    Settlements, SinkObject, SinkObject_TO, SlotName, StatePart, StatePartRef, TimerRequest,
+    TransformObject, TransformObject_TO, error_kind,
 };
 
 use super::super::instance::{CallErrorKind, Processed, SinkInstance, TransformInstance};
@@ -28,7 +28,9 @@ struct Scripted {
     timers: Vec<u32>,
     /// Kind of the error.
     error: Option<u32>,
-    /// What `held` and `flush` answer.
+    /// Parts that `snapshot` names.
+    parts: Vec<u64>,
+    /// What `flush` answers.
     number: i64,
     /// Verdicts of a sink.
     verdicts: Vec<u32>,
@@ -99,6 +101,7 @@ impl TransformObject for Scripted {
 
     fn on_watermark<'b>(
         &mut self,
+        _batch: &Batch<'b>,
         _slot: u32,
         _watermark_ms: i64,
         out: &mut Output<'b>,
@@ -109,6 +112,7 @@ impl TransformObject for Scripted {
 
     fn on_timer<'b>(
         &mut self,
+        _batch: &Batch<'b>,
         _slot: u32,
         _id: u64,
         _now_ms: i64,
@@ -118,15 +122,21 @@ impl TransformObject for Scripted {
         self.answer(())
     }
 
-    fn held(&self, _slot: u32) -> RResult<i64, PluginError> {
-        self.answer(self.number)
-    }
-
-    fn snapshot(&mut self, _slot: u32, _out: &mut RVec<u8>) -> RResult<u32, PluginError> {
+    fn snapshot(&mut self, _slot: u32, out: &mut RVec<StatePart>) -> RResult<u32, PluginError> {
+        out.extend(self.parts.iter().map(|id| StatePart {
+            id: *id,
+            is_unchanged: true,
+            bytes: RVec::new(),
+        }));
         self.answer(1)
     }
 
-    fn restore(&mut self, _: u32, _: u32, _: RSlice<'_, u8>) -> RResult<(), PluginError> {
+    fn restore(
+        &mut self,
+        _: u32,
+        _: u32,
+        _: RSlice<'_, StatePartRef<'_>>,
+    ) -> RResult<(), PluginError> {
         self.answer(())
     }
 
@@ -180,6 +190,7 @@ fn with_scope<R>(run: impl FnOnce(CallScope<'_>) -> R) -> R {
         source: "source".into(),
         topic: "topic".into(),
         partition,
+        partition_count: 2,
     });
     let yield_flag = AtomicBool::new(false);
     run(CallScope {
@@ -377,17 +388,22 @@ fn event_time_gives_derived_records_only() {
 }
 
 #[test]
-fn a_held_offset_is_no_negative_number() {
-    let held = |number| {
+fn a_snapshot_names_each_part_once() {
+    let snapshot = |parts: &[u64]| {
         let script = Scripted {
-            number,
+            parts: parts.to_vec(),
             ..Scripted::default()
         };
-        transform(script).held(0).map_err(|error| error.code)
+        let answer = transform(script).snapshot(0);
+        answer
+            .map(|snapshot| snapshot.parts.len())
+            .map_err(|error| error.code)
     };
-    assert_eq!(held(7), Ok(Some(7)));
-    assert_eq!(held(i64::MAX), Ok(None));
-    assert_eq!(held(-1), Err("plugin.protocol.held".to_owned()));
+    assert_eq!(snapshot(&[2, 1]), Ok(2));
+    assert_eq!(
+        snapshot(&[1, 2, 1]),
+        Err("plugin.protocol.snapshot".to_owned())
+    );
 }
 
 #[test]

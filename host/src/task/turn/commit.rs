@@ -1,10 +1,10 @@
-//! Settles and commits (I1), at every checkpoint, before partitions are given up, before the end (I8).
+//! Settles and commits (I1), at every interval, before partitions are given up, before the end (I8).
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Task;
-use crate::flow::FlowError;
+use crate::flow::{Advance, FlowError};
 use crate::status::TaskState;
 use crate::task::limits::{FLUSH_WAIT, FULL_WAIT, IDLE_WAIT};
 use crate::task::{TaskEnd, TaskError};
@@ -14,9 +14,8 @@ impl Task<'_> {
     pub(super) fn failed(&mut self, error: FlowError) -> TaskError {
         if matches!(error, FlowError::Refused { .. }) {
             // Best effort: what cannot be settled now is read again.
-            let counters = &mut self.meter.counters;
-            self.flow.finish_before_refused(counters);
-            let _ = self.flow.flush(FLUSH_WAIT, counters);
+            self.flow.finish_before_refused(&mut self.meter.counters);
+            let _ = self.flow.flush(FLUSH_WAIT, &mut self.meter.counters);
             let _ = self.commit(true);
         }
         self.note_isolation(&error);
@@ -24,7 +23,7 @@ impl Task<'_> {
     }
 
     /// Remembers how far records must be read one at a time.
-    fn note_isolation(&mut self, error: &FlowError) {
+    pub(super) fn note_isolation(&mut self, error: &FlowError) {
         if matches!(
             error,
             FlowError::Isolate { .. } | FlowError::Poisoned { .. }
@@ -35,23 +34,40 @@ impl Task<'_> {
         }
     }
 
-    /// Finishes what was read, without reading more; false when the deadline passed first.
+    /// Finishes what was read, without reading more; false when the deadline passed first. Where cuts are committed it
+    /// ends early at a slow plugin: records that nothing was done with may stay behind, they are read again.
     pub(super) fn settle(&mut self, deadline: Instant) -> Result<bool, TaskError> {
         loop {
-            let settled = self.flow.advance(&mut self.meter.counters);
-            let settled =
-                settled.and_then(|_| self.flow.flush(IDLE_WAIT, &mut self.meter.counters));
+            let advance = self.flow.advance(&mut self.meter.counters);
+            let advance = advance.map_err(|error| self.failed(error))?;
+            let settled = self.flow.flush(IDLE_WAIT, &mut self.meter.counters);
             let settled = settled.map_err(|error| self.failed(error))?;
-            self.flow.count_settled(&mut self.meter.counters);
-            if settled || Instant::now() >= deadline {
-                return Ok(settled);
+            if self.commits_cuts {
+                let is_slow = advance == Advance::Yielded;
+                if (settled || is_slow) && self.try_cut()? {
+                    return Ok(true);
+                }
+            } else {
+                self.flow.count_settled(&mut self.meter.counters);
+            }
+            let is_done = settled && !self.commits_cuts;
+            if is_done || Instant::now() >= deadline {
+                return Ok(is_done);
             }
             thread::park_timeout(FULL_WAIT);
         }
     }
 
-    /// I1: flushes the producer and commits what is durable, where it has moved.
+    /// Commits what is durable. With `wait` it returns when the group has it; a cut that is not aligned is not made.
     pub(super) fn commit(&mut self, wait: bool) -> Result<(), TaskError> {
+        if self.commits_cuts {
+            return self.try_cut().map(|_| ());
+        }
+        self.commit_prefix(wait)
+    }
+
+    /// I1: flushes the producer and commits the settled prefix, where it has moved.
+    fn commit_prefix(&mut self, wait: bool) -> Result<(), TaskError> {
         self.committed_at = Instant::now();
         let refused = match self.flow.flush_outbox(FLUSH_WAIT) {
             Ok(flushed) => {
@@ -65,36 +81,23 @@ impl Task<'_> {
                 return Err(error.into());
             }
         };
-        self.commit_offsets(wait || refused.is_some())?;
+        self.commit_offsets(wait || refused.is_some());
         let took = self.committed_at.elapsed();
         self.meter.counters.checkpoint_durations.observe(took);
         refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn commit_offsets(&mut self, wait: bool) -> Result<(), TaskError> {
-        let mut next = vec![i64::MIN; self.flow.slots().count()];
-        for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
-            if let Some(offset) = next.get_mut(reading.slot as usize) {
-                *offset = reading.time.position();
-            }
-        }
-        let offsets = self.flow.committable(&next)?;
+    fn commit_offsets(&mut self, wait: bool) {
+        let offsets = self.flow.settled_prefix(&self.positions());
         for reader in &mut self.readers {
             let mut moved = Vec::new();
             for reading in &mut reader.readings {
-                let offset = offsets
-                    .get(reading.slot as usize)
-                    .copied()
-                    .unwrap_or(i64::MIN);
-                let key = &reading.key;
-                self.memory.poison.retain(|poison, _| {
-                    poison.topic != key.topic
-                        || poison.partition != key.partition
-                        || poison.offset >= offset
-                });
+                let offset = offsets.get(reading.slot as usize).copied();
+                let offset = offset.unwrap_or(i64::MIN);
+                self.memory.forget_below(&reading.key, offset);
                 if offset > reading.committed {
                     reading.committed = offset;
-                    moved.push(((reading.key.topic.clone(), reading.key.partition), offset));
+                    moved.push(reading.next_offset(offset, String::new()));
                 }
             }
             if !moved.is_empty()
@@ -106,7 +109,6 @@ impl Task<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn is_isolating(&self) -> bool {
@@ -131,8 +133,10 @@ impl Task<'_> {
         let deadline =
             Instant::now() + timeout.saturating_sub(Duration::from_secs(1).min(timeout / 10));
         let settled = self.settle(deadline)?;
-        self.commit(true)?;
-        self.flow.count_settled(&mut self.meter.counters);
+        if !self.commits_cuts {
+            self.commit_prefix(true)?;
+            self.flow.count_settled(&mut self.meter.counters);
+        }
         self.meter.publish();
         let pending = self.flow.pending();
         Ok(if settled {

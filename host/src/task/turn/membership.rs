@@ -1,16 +1,24 @@
-//! What the group gives and takes: assignments, revocations, losses (I6, I7).
+//! What the group, or the election, gives and takes: assignments, revocations, losses (I6, I7).
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Task;
-use crate::kafka::Rebalance;
+use crate::kafka::{Partition, Rebalance};
+use crate::kill_point::kill_point;
 use crate::task::TaskError;
-use crate::task::limits::REVOKE_TIMEOUT;
-use crate::task::reader::{Asked, Reader};
-use crate::topology::Scope;
+use crate::task::election::{Election, Loss};
+use crate::task::limits::{NEW_PARTITIONS_INTERVAL, REVOKE_TIMEOUT};
+use crate::task::reader::Asked;
 
 impl Task<'_> {
     pub(super) fn serve_rebalances(&mut self) -> Result<(), TaskError> {
+        if let Some(loss) = self.election.as_ref().and_then(Election::poll) {
+            return self.stand_down(loss);
+        }
+        if self.election.is_some() && self.sought_at.elapsed() >= NEW_PARTITIONS_INTERVAL {
+            self.take_new_partitions("earliest")?;
+        }
         for at in 0..self.readers.len() {
             while let Some(rebalance) = self.readers[at].consumer.poll() {
                 self.serve_rebalance(at, &rebalance)?;
@@ -35,6 +43,14 @@ impl Task<'_> {
         Ok(())
     }
 
+    /// Keeps every membership during a wait in the middle of something; what the groups ask for is answered later.
+    pub(super) fn serve_members(&self) {
+        self.readers
+            .iter()
+            .for_each(|reader| reader.consumer.serve());
+        self.election.iter().for_each(Election::serve);
+    }
+
     fn serve_rebalance(&mut self, at: usize, rebalance: &Rebalance) -> Result<(), TaskError> {
         let (kind, partitions) = match rebalance {
             Rebalance::Assign(partitions) => ("assigned", partitions),
@@ -44,7 +60,10 @@ impl Task<'_> {
         let source = &self.readers[at].source.name;
         tracing::info!(event = kind, task = self.context.task, source, partitions = %shown(partitions), "partitions {kind}");
         match rebalance {
-            Rebalance::Assign(partitions) => self.assign(at, partitions),
+            Rebalance::Assign(partitions) => {
+                let reset = self.readers[at].reset().to_owned();
+                self.assign(at, partitions, &reset)
+            }
             Rebalance::Revoke(partitions) => self.give_up(at, partitions),
             // I6: nothing of a lost partition is committed; what is in flight may have been read by its new owner.
             Rebalance::Lost(partitions) => {
@@ -56,60 +75,105 @@ impl Task<'_> {
         }
     }
 
-    fn assign(&mut self, at: usize, partitions: &[(String, i32)]) -> Result<(), TaskError> {
-        let slots = self.flow.slots();
-        let assigned = self.readers[at].assign(
-            partitions,
-            slots,
-            &mut self.meter.counters,
-            self.context,
-            &mut self.memory.is_kafka_away,
-        );
-        match assigned? {
-            Asked::Draining => return Ok(()),
-            Asked::Answer(()) => {}
-        }
-        self.judge_ownership();
-        if !self.memory.was_ready && self.readers.iter().all(|reader| reader.is_assigned) {
-            self.memory.was_ready = true;
-            (self.context.on_ready)();
+    /// I7: the active host reads all partitions of its sources. `reset` is for those without an offset.
+    pub(super) fn take_new_partitions(&mut self, reset: &str) -> Result<(), TaskError> {
+        self.sought_at = Instant::now();
+        for at in 0..self.readers.len() {
+            let Asked::Answer(partitions) = self.readers[at].partitions_not_read(self.context)?
+            else {
+                return Ok(());
+            };
+            if !partitions.is_empty() || !self.readers[at].is_assigned {
+                let source = &self.readers[at].source.name;
+                tracing::info!(event = "assigned", task = self.context.task, source, partitions = %shown(&partitions), "partitions assigned");
+                self.assign(at, &partitions, reset)?;
+            }
         }
         Ok(())
     }
 
-    /// I7, as far as it goes without standby hosts: a result that needs every partition is not made from some.
-    pub(super) fn judge_ownership(&mut self) {
-        if self.context.pipeline.scope() != Scope::Pipeline {
+    fn assign(
+        &mut self,
+        at: usize,
+        partitions: &[Partition],
+        reset: &str,
+    ) -> Result<(), TaskError> {
+        let is_kafka_away = &mut self.memory.is_kafka_away;
+        let reader = &mut self.readers[at];
+        let Asked::Answer(committed) = reader.committed(partitions, self.context, is_kafka_away)?
+        else {
+            return Ok(());
+        };
+        let Asked::Answer(beginnings) = self.find_beginnings(at, &committed)? else {
+            return Ok(());
+        };
+        // I3: the position is the checkpoint's where there is one.
+        let position = |partition: &Partition| {
+            let beginning = beginnings.get(partition);
+            let checkpoint = beginning.and_then(|beginning| beginning.checkpoint.as_ref());
+            let committed = committed.get(partition).and_then(Option::as_ref);
+            checkpoint
+                .map(|checkpoint| checkpoint.offset)
+                .or(committed.map(|committed| committed.offset))
+        };
+        let positions: BTreeMap<Partition, Option<i64>> = partitions
+            .iter()
+            .map(|partition| (partition.clone(), position(partition)))
+            .collect();
+        let assigned = self.readers[at].assign(
+            &positions,
+            reset,
+            self.flow.slots(),
+            &mut self.meter.counters,
+            self.context,
+            &mut self.memory.is_kafka_away,
+        );
+        let Asked::Answer(()) = assigned? else {
+            return Ok(());
+        };
+        self.note_partition_counts(at);
+        self.restore(at, beginnings)?;
+        if self.readers.iter().all(|reader| reader.is_assigned) {
+            // What was late before is late again: transforms know their watermark before they see a record.
+            self.pass_restored_watermarks()?;
+            self.note_ready();
+        }
+        Ok(())
+    }
+
+    fn note_partition_counts(&mut self, at: usize) {
+        if !self.context.pipeline.is_stateful() {
             return;
         }
-        self.judged_at = Instant::now();
-        let missing: Vec<String> = self
-            .readers
-            .iter()
-            .filter_map(Reader::missing_partitions)
-            .collect();
-        let not_owner = (!missing.is_empty()).then(|| {
-            format!(
-                "the pipeline needs every partition in one task; not assigned here: {}",
-                missing.join(", ")
-            )
-        });
-        if let Some(reason) = not_owner.as_ref().filter(|_| not_owner != self.not_owner) {
-            tracing::warn!(event = "not_owner", task = self.context.task, reason);
+        for topic in self.readers[at].source.topics.clone() {
+            if let Some(count) = self.readers[at].consumer.partition_count(&topic) {
+                self.flow.slots().set_partition_count(&topic, count);
+            }
         }
-        self.not_owner = not_owner;
     }
 
     /// I6: revoked partitions are finished and committed before they are given up.
-    fn give_up(&mut self, at: usize, partitions: &[(String, i32)]) -> Result<(), TaskError> {
+    fn give_up(&mut self, at: usize, partitions: &[Partition]) -> Result<(), TaskError> {
+        kill_point("in_revoke");
         let settled = self.settle(Instant::now() + REVOKE_TIMEOUT)?;
-        self.commit(true)?;
-        let released = self.readers[at].unassign(partitions, &mut self.meter.counters)?;
-        self.judge_ownership();
+        if !self.commits_cuts {
+            self.commit(true)?;
+        }
         if !settled {
+            // Nothing of it may become visible once another member has them.
+            self.abort_at_end();
+        }
+        let released = self.readers[at].unassign(partitions, &mut self.meter.counters)?;
+        if !settled || self.flow.pending() > 0 {
             return Err(TaskError::Rejoin(
                 "kafka.revoked: records were still on their way".to_owned(),
             ));
+        }
+        for partition in partitions {
+            let name = self.slot_name(at, partition);
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.forget(&name);
+            }
         }
         for slot in released {
             let answer = self.flow.release(slot);
@@ -122,9 +186,20 @@ impl Task<'_> {
         }
         Ok(())
     }
+
+    /// I7: another host is the active one, or is to be. A new run of the task stands by.
+    fn stand_down(&mut self, loss: Loss) -> Result<(), TaskError> {
+        if loss == Loss::Revoked {
+            kill_point("in_revoke");
+            self.settle(Instant::now() + REVOKE_TIMEOUT)?;
+        }
+        Err(TaskError::Rejoin(
+            "host.stand_by: another host is the active one".to_owned(),
+        ))
+    }
 }
 
-fn shown(partitions: &[(String, i32)]) -> String {
+fn shown(partitions: &[Partition]) -> String {
     let names: Vec<String> = partitions
         .iter()
         .map(|(topic, partition)| format!("{topic}-{partition}"))

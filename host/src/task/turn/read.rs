@@ -24,7 +24,10 @@ impl Task<'_> {
         let mut found = Found::default();
         // While one record is sought that a broker refuses, each travels alone, however slow Kafka is.
         let waits = self.is_isolating() && self.flow.has_unflushed();
-        if waits || self.not_owner.is_some() || !self.flow.wants_input() {
+        if self.cuts.is_due || self.awaits_sinks() {
+            return Ok(found);
+        }
+        if waits || !self.flow.wants_input() {
             return Ok(found);
         }
         let readings: usize = self
@@ -43,10 +46,24 @@ impl Task<'_> {
             found.events += events;
             if records > 0 {
                 self.next_reading = nth + 1;
+                self.cuts.records += records;
                 break;
             }
         }
         Ok(found)
+    }
+
+    /// After a rewind nothing is read before every sink has settled what it still holds (I4).
+    fn awaits_sinks(&mut self) -> bool {
+        if self.cuts.awaits_sinks && self.flow.sinks_accept() {
+            tracing::info!(
+                event = "sinks_back",
+                task = self.context.task,
+                "the sinks take records again"
+            );
+            self.cuts.awaits_sinks = false;
+        }
+        self.cuts.awaits_sinks
     }
 
     /// The nth partition over all readers.

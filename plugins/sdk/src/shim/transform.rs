@@ -1,14 +1,14 @@
 use weir_plugin_api::abi_stable::sabi_trait::TD_Opaque;
 use weir_plugin_api::abi_stable::std_types::{ROption, RResult, RSlice, RStr, RVec};
 use weir_plugin_api::{
-    Batch, Consumed, CreateContext, Failure, HELD_NOTHING, Output, PluginError, SLOT_ALL,
-    TransformBox, TransformObject, TransformObject_TO, error_kind,
+    Batch, Consumed, CreateContext, Failure, Output, PluginError, SLOT_ALL, StatePart,
+    StatePartRef, TransformBox, TransformObject, TransformObject_TO, error_kind,
 };
 
 use super::declaration::parse_or_fail;
 use super::guard::{Guarded, guard};
 use super::{context, plugin_error};
-use crate::{Context, Error, Out, Record, Transform, Watermark};
+use crate::{Context, Error, Out, Record, State, StateParts, Transform, Watermark};
 
 pub extern "C" fn create_transform<T: Transform>(
     json: RStr<'_>,
@@ -124,6 +124,7 @@ impl<T: Transform> TransformObject for TransformShim<T> {
 
     fn on_watermark<'b>(
         &mut self,
+        batch: &Batch<'b>,
         slot: u32,
         watermark_ms: i64,
         output: &mut Output<'b>,
@@ -138,13 +139,12 @@ impl<T: Transform> TransformObject for TransformShim<T> {
             },
         };
         self.call(|plugin, context| {
-            let now_ms = context.clock_ms();
             plugin.on_watermark(
                 watermark,
                 &mut Out {
                     inner: output,
-                    batch: None,
-                    now_ms,
+                    batch: Some(crate::Batch(*batch)),
+                    now_ms: batch.now_ms,
                     host: context.host,
                 },
             )
@@ -153,6 +153,7 @@ impl<T: Transform> TransformObject for TransformShim<T> {
 
     fn on_timer<'b>(
         &mut self,
+        batch: &Batch<'b>,
         slot: u32,
         id: u64,
         now_ms: i64,
@@ -165,7 +166,7 @@ impl<T: Transform> TransformObject for TransformShim<T> {
                 now_ms,
                 &mut Out {
                     inner: output,
-                    batch: None,
+                    batch: Some(crate::Batch(*batch)),
                     now_ms,
                     host: context.host,
                 },
@@ -173,15 +174,11 @@ impl<T: Transform> TransformObject for TransformShim<T> {
         })
     }
 
-    fn held(&self, slot: u32) -> RResult<i64, PluginError> {
-        guard(|| self.plugin.held_offset(slot).unwrap_or(HELD_NOTHING)).into()
-    }
-
-    fn snapshot(&mut self, slot: u32, out: &mut RVec<u8>) -> RResult<u32, PluginError> {
+    fn snapshot(&mut self, slot: u32, out: &mut RVec<StatePart>) -> RResult<u32, PluginError> {
         self.call(|plugin, _| {
-            let mut state = Vec::new();
+            let mut state = State::default();
             plugin.snapshot(slot, &mut state)?;
-            out.extend_from_slice(&state);
+            out.extend(state.parts);
             Ok(T::STATE_VERSION)
         })
     }
@@ -190,9 +187,9 @@ impl<T: Transform> TransformObject for TransformShim<T> {
         &mut self,
         slot: u32,
         version: u32,
-        state: RSlice<'_, u8>,
+        parts: RSlice<'_, StatePartRef<'_>>,
     ) -> RResult<(), PluginError> {
-        self.call(|plugin, _| plugin.restore(slot, version, state.as_slice()))
+        self.call(|plugin, _| plugin.restore(slot, version, StateParts(parts)))
             .map_err(|error| PluginError {
                 // What the author calls an error of the record or of the instance is here one of the state.
                 kind: match error.kind {

@@ -1,0 +1,139 @@
+//! Which host works on a pipeline whose result needs every partition (I7). All hosts join one consumer group that
+//! subscribes to the checkpoint topic alone; who is given its one partition is active, the others stand by.
+
+use std::thread;
+
+use super::limits::IDLE_WAIT;
+use super::{TaskContext, TaskError};
+use crate::kafka::{ClientError, GroupConsumer, GroupOffsets, KafkaError, NextOffset, Rebalance};
+use crate::status::{Role, TaskState};
+use crate::topology::Pipeline;
+
+/// The one partition of the checkpoint topic.
+const PARTITION: i32 = 0;
+
+pub struct Election {
+    consumer: GroupConsumer,
+    topic: String,
+}
+
+/// Whether this host is to work.
+pub enum Elected {
+    Active,
+    Draining,
+}
+
+/// How this host's turn ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Another host is to have it, once this one has finished.
+    Revoked,
+    /// Another host may have it already.
+    Lost,
+}
+
+impl Election {
+    /// Name of the election group.
+    pub fn group(pipeline: &str) -> String {
+        format!("__weir.{pipeline}.active")
+    }
+
+    /// Joins the election.
+    ///
+    /// # Errors
+    /// A property that librdkafka refuses.
+    pub fn join(context: &TaskContext) -> Result<Self, ClientError> {
+        let Pipeline { name, kafka, .. } = context.pipeline.as_ref();
+        let mut properties = kafka.consumer.clone();
+        if properties.get("group.protocol").map(String::as_str) != Some("consumer") {
+            // A host that joins takes nothing from the active one, which would start anew otherwise.
+            properties.insert(
+                "partition.assignment.strategy".into(),
+                "cooperative-sticky".into(),
+            );
+        }
+        let topic = crate::checkpoint::topic_name(name);
+        let instance = context.member_name();
+        let topics = [topic.clone()];
+        let consumer = GroupConsumer::join(
+            &properties,
+            &Self::group(name),
+            instance.as_deref(),
+            &topics,
+            thread::current(),
+        )?;
+        Ok(Election { consumer, topic })
+    }
+
+    /// Waits, however long, until this host is the active one. Calls `on_standby` when another one is.
+    ///
+    /// # Errors
+    /// The membership is beyond use.
+    pub fn win(
+        &self,
+        context: &TaskContext,
+        mut on_standby: impl FnMut(),
+    ) -> Result<Elected, TaskError> {
+        context.status.set(TaskState::Assigning);
+        while !context.signals.is_draining() {
+            match self.consumer.poll() {
+                Some(Rebalance::Assign(partitions)) if !partitions.is_empty() => {
+                    self.consumer.hold(&partitions)?;
+                    context.host.set_role(Role::Active);
+                    return Ok(Elected::Active);
+                }
+                Some(Rebalance::Assign(partitions)) => {
+                    self.consumer.hold(&partitions)?;
+                    context.host.set_role(Role::Standby);
+                    context.status.set(TaskState::Standby);
+                    on_standby();
+                }
+                Some(Rebalance::Revoke(partitions) | Rebalance::Lost(partitions)) => {
+                    self.consumer.unassign(&partitions)?;
+                }
+                None => self.wait(context)?,
+            }
+        }
+        Ok(Elected::Draining)
+    }
+
+    fn wait(&self, context: &TaskContext) -> Result<(), TaskError> {
+        if let Some(reason) = self.consumer.fatal_error() {
+            return Err(TaskError::Restart(format!(
+                "kafka.consumer_fatal: {reason}"
+            )));
+        }
+        if self.consumer.unreachable().is_some() {
+            context.status.set(TaskState::WaitingForKafka);
+        }
+        thread::park_timeout(IDLE_WAIT);
+        Ok(())
+    }
+
+    /// Keeps the membership and tells when it ends. Call it in every turn.
+    pub fn poll(&self) -> Option<Loss> {
+        match self.consumer.poll() {
+            Some(Rebalance::Revoke(_)) => Some(Loss::Revoked),
+            Some(Rebalance::Lost(_)) => Some(Loss::Lost),
+            Some(Rebalance::Assign(_)) => None,
+            None => self.consumer.fatal_error().map(|_| Loss::Lost),
+        }
+    }
+
+    /// Keeps the membership during a wait.
+    pub fn serve(&self) {
+        self.consumer.serve();
+    }
+
+    /// What makes a transaction fail whose host is no longer the active one.
+    ///
+    /// # Errors
+    /// The client cannot say what its membership is.
+    pub fn fence(&self) -> Result<GroupOffsets, KafkaError> {
+        self.consumer.for_transaction(&[NextOffset {
+            partition: (self.topic.clone(), PARTITION),
+            offset: 0,
+            metadata: String::new(),
+        }])
+    }
+}
