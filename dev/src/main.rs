@@ -25,6 +25,8 @@ enum Command {
     BareLoop(commands::bench::BareLoopArguments),
     /// Writes the generated reference in docs/, or checks it.
     Docs(commands::docs::Docs),
+    /// Reads random and damaged checkpoint records: the reader must not panic.
+    FuzzCheckpoints(commands::fuzz::FuzzCheckpoints),
     /// Runs a real Kafka in the foreground and prints its address.
     Kafka,
     /// Runs a real Elasticsearch in the foreground and prints its address.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => arguments.run(),
         Command::BareLoop(arguments) => arguments.run(),
         Command::Docs(arguments) => arguments.run(),
+        Command::FuzzCheckpoints(arguments) => arguments.run(),
         Command::Kafka => commands::foreground::kafka(),
         Command::Elasticsearch(arguments) => commands::foreground::elasticsearch(arguments),
     };

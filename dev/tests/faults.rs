@@ -16,7 +16,7 @@ use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer, KafkaServer};
 const SETTLED: Duration = Duration::from_secs(180);
 
 /// What a pipeline promises after a crash or a broker's restart, as delivery stands today.
-const AFTER_A_FAULT: Delivery = Delivery::AtLeastOnce;
+const AFTER_A_FAULT: Delivery = Delivery::ExactlyOnce;
 
 /// Three JVMs are enough for the memory of one machine.
 fn alone() -> MutexGuard<'static, ()> {

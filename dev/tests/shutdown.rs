@@ -62,7 +62,7 @@ fn a_missed_drain_deadline_and_a_second_signal_end_with_1_and_lose_nothing() -> 
     let folder = scene.folder(|_| {})?;
     let mut host = Command::run(&folder, &scene.reduce()).start_ready()?;
     scene.wait_reduced(SETTLED)?;
-    let report = scene.judge_reduced(Delivery::AtLeastOnce)?;
+    let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(report.counted("good rows") == rows.len(), "{report}");
     ensure!(host.drain()? == 0);
     Ok(())
@@ -113,7 +113,7 @@ fn a_named_member_comes_back() -> Result<()> {
     let mut host = named()?;
     scene.kafka.write(&scene.visits(), &sample)?;
     scene.wait_reduced(SETTLED)?;
-    let report = scene.judge_reduced(Delivery::AtLeastOnce)?;
+    let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(report.counted("good rows") == 3 * 4_852, "{report}");
     ensure!(scene.kafka.group(&scene.reduce_group())?.0 == 2);
     ensure!(host.drain()? == 0);

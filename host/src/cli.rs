@@ -81,6 +81,56 @@ pub enum Command {
     /// Each folder holds `pipeline.yaml` (one pipeline; `clock:` says where the wall clock stands), `input.jsonl` with
     /// records, and `expected.jsonl` with what must come out. `"*"` in an expected value matches anything.
     Test(TestOptions),
+    /// Look at, save, bring back or give up the state of a pipeline
+    ///
+    /// State lives in the topic `__weir.PIPELINE.checkpoints`. `import` and `reset` write to it and to the offsets of the
+    /// source's group, and refuse to while a host works or stands by.
+    Checkpoints(CheckpointsOptions),
+}
+
+/// Options of `weir checkpoints`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckpointsOptions {
+    /// What to do
+    #[command(subcommand)]
+    pub action: CheckpointAction,
+}
+
+/// What `weir checkpoints` can do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CheckpointAction {
+    /// Show the newest checkpoint of each partition
+    Show {
+        /// The pipeline; may be left out where the file declares one
+        pipeline: Option<String>,
+        /// How the list is shown
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: AnswerFormat,
+    },
+    /// Write all checkpoints, state and offsets, to a file
+    Export {
+        /// The pipeline; may be left out where the file declares one
+        pipeline: Option<String>,
+        /// Where to write; stdout if not given
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Replace state and offsets by those of an exported file
+    Import {
+        /// The pipeline; may be left out where the file declares one
+        pipeline: Option<String>,
+        /// A file that `export` wrote
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
+    /// Give the state up; the pipeline goes on from its committed offsets without it
+    Reset {
+        /// The pipeline; may be left out where the file declares one
+        pipeline: Option<String>,
+        /// Only the state of this transform
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
+    },
 }
 
 /// Options of `weir run`.

@@ -138,6 +138,34 @@ impl Kafka {
         })
     }
 
+    /// Waits until no transaction is open on `topic`: what a killed host has left open hides everything behind it.
+    pub fn wait_stable(&self, topic: &str, timeout: Duration) -> Result<()> {
+        let partitions = self.partitions(topic)?;
+        let client = |isolation: &str| -> Result<BaseConsumer> {
+            let mut config = self.config();
+            Ok(config.set("isolation.level", isolation).create()?)
+        };
+        let stable = client("read_committed")?;
+        let all = client("read_uncommitted")?;
+        wait_until(&format!("no open transaction on {topic}"), timeout, || {
+            for partition in &partitions {
+                let end = |client: &BaseConsumer| {
+                    let bounds = client.fetch_watermarks(topic, *partition, REQUEST_TIMEOUT);
+                    bounds
+                        .map(|(_, end)| end)
+                        .map_err(|error| error.to_string())
+                };
+                let (stable, end) = (end(&stable)?, end(&all)?);
+                if stable < end {
+                    return Err(format!(
+                        "{topic}-{partition} is stable to {stable} of {end}"
+                    ));
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The offsets that `group` has committed; partitions without one are left out.
     pub fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
         let client: BaseConsumer = self.config().set("group.id", group).create()?;
@@ -159,6 +187,7 @@ impl Kafka {
     /// Waits until `group` has committed past the last record of every partition of `topic`:
     /// by the delivery guarantee, everything that follows from them is then durable.
     pub fn wait_settled(&self, group: &str, topic: &str, timeout: Duration) -> Result<()> {
+        self.wait_stable(topic, timeout)?;
         let after_last = self.after_last(topic)?;
         let what = format!("group {group} to commit all of {topic} {after_last:?}");
         wait_until(&what, timeout, || {

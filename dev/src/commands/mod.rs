@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod docs;
 pub mod foreground;
+pub mod fuzz;
 mod signals;
 pub mod with_servers;

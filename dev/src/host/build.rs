@@ -24,15 +24,24 @@ pub struct Build {
 impl Build {
     /// `$WEIR_BIN` and `$WEIR_PLUGIN_DIR`, else what lies beside this executable.
     pub fn find() -> Result<Build> {
+        let program = env::var_os("WEIR_BIN").map(PathBuf::from);
+        Self::of(program.unwrap_or(profile_folder()?.join("weir")))
+    }
+
+    /// The host that ends itself where `WEIR_KILL_AT` says: `weir-kill-points` beside this executable.
+    pub fn with_kill_points() -> Result<Build> {
+        Self::of(profile_folder()?.join("weir-kill-points"))
+    }
+
+    fn of(program: PathBuf) -> Result<Build> {
         let beside = profile_folder()?;
-        let program = env::var_os("WEIR_BIN").map_or_else(|| beside.join("weir"), PathBuf::from);
         let folder = env::var_os("WEIR_PLUGIN_DIR").map_or(beside, PathBuf::from);
         let plugins: Vec<PathBuf> = PLUGIN_LIBRARIES.iter().map(|l| folder.join(l)).collect();
         for file in plugins.iter().chain([&program]) {
             if !file.is_file() {
                 bail!(
-                    "{} is not there; run `cargo build --workspace` first, or name another build \
-                     with WEIR_BIN and WEIR_PLUGIN_DIR",
+                    "{} is not there; run `dev/build-kill-points` and `cargo build --workspace` first, or \
+                     name another build with WEIR_BIN and WEIR_PLUGIN_DIR",
                     file.display()
                 );
             }

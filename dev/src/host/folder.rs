@@ -19,11 +19,20 @@ pub struct Folder {
 impl Folder {
     /// A folder with this topology; the plugins of this build lie in its `plugins.d`.
     pub fn with_topology(yaml: &str) -> Result<Folder> {
+        Folder::of(yaml, Build::find()?)
+    }
+
+    /// Another folder with the same topology, for hosts of another build.
+    pub fn with_program(&self, build: &Build) -> Result<Folder> {
+        Folder::of(&fs::read_to_string(self.topology())?, build.clone())
+    }
+
+    fn of(yaml: &str, build: Build) -> Result<Folder> {
         let folder = Folder {
             dir: tempfile::Builder::new()
                 .prefix("weir-dev-host-")
                 .tempdir()?,
-            build: Build::find()?,
+            build,
         };
         let plugins = folder.dir.path().join("plugins.d");
         fs::create_dir(&plugins)?;

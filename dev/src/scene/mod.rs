@@ -21,6 +21,9 @@ pub use servers::{shared_elasticsearch, shared_kafka};
 /// Windows of tests: short, so that they close soon; several per run.
 pub const WINDOW_SIZE_S: i64 = 5;
 
+/// A killed host's transaction is open for its timeout of 15 s and some seconds until the coordinator looks.
+const STABLE: Duration = Duration::from_secs(60);
+
 /// The reference job under names of its own.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -197,6 +200,9 @@ impl Scene {
 
     /// Judges reduced records and dead letters against the visits; an error shows differences.
     pub fn judge_reduced(&self, delivery: Delivery) -> Result<Report> {
+        self.kafka.wait_stable(&self.reduced(), STABLE)?;
+        self.kafka
+            .wait_stable(&self.reduce_dead_letters(), STABLE)?;
         let source = self.kafka.read(&self.visits())?;
         let reduced = self.kafka.read(&self.reduced())?;
         let dead_letters = self.kafka.read_all(&self.reduce_dead_letters())?;
@@ -214,6 +220,7 @@ impl Scene {
 
     /// Judges the window documents against the reduced records; an error shows differences.
     pub fn judge_windows(&self) -> Result<Report> {
+        self.kafka.wait_stable(&self.reduced(), STABLE)?;
         let rules = WindowRules::of_size_s(WINDOW_SIZE_S);
         judge_windows(
             &self.kafka.read(&self.reduced())?,

@@ -29,6 +29,8 @@ pub enum Restorable<'i> {
 /// The newest checkpoint of every slot, as far as the log was read.
 #[derive(Default)]
 pub struct CheckpointImage {
+    /// Records that could not be read, by key: a later record of the same key replaces one.
+    damaged: BTreeMap<Vec<u8>, ImageError>,
     chunks: BTreeMap<(SlotName, PartName, u32), Arc<[u8]>>,
     slots: BTreeMap<SlotName, Slot>,
 }
@@ -41,29 +43,41 @@ struct Slot {
 
 impl CheckpointImage {
     /// Takes the next record of the log. Control records and records that were aborted are not for it.
+    pub fn apply(&mut self, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let key = key.unwrap_or_default();
+        self.damaged.remove(key);
+        if let Err(damage) = self.read(key, value) {
+            let error = ImageError { offset, damage };
+            self.damaged.insert(key.to_owned(), error);
+        }
+    }
+
+    /// Once the log was read.
     ///
     /// # Errors
-    /// The record is damaged, or a newer version wrote it.
-    pub fn apply(
-        &mut self,
-        offset: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<(), ImageError> {
-        let damaged = |damage| ImageError { offset, damage };
-        match (Key::read(key.unwrap_or_default()).map_err(damaged)?, value) {
-            (Key::Head(slot), None) => {
-                self.slots.remove(&slot);
+    /// A record is damaged, or a newer version wrote it, and no later one stands in its place.
+    pub fn check(&self) -> Result<(), ImageError> {
+        let first = self.damaged.values().min_by_key(|error| error.offset);
+        first.cloned().map_or(Ok(()), Err)
+    }
+
+    fn read(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Damage> {
+        let Some(value) = value else {
+            // A tombstone removes what stands under any key, a damaged one too.
+            match Key::read(key) {
+                Ok(Key::Head(slot)) => drop(self.slots.remove(&slot)),
+                Ok(Key::Part(slot, part, chunk)) => drop(self.chunks.remove(&(slot, part, chunk))),
+                Err(_) => {}
             }
-            (Key::Head(slot), Some(value)) => {
-                let head = Head::read(value).map_err(damaged)?;
+            return Ok(());
+        };
+        match Key::read(key)? {
+            Key::Head(slot) => {
+                let head = Head::read(value)?;
                 self.apply_head(slot, head);
             }
-            (Key::Part(slot, part, chunk), None) => {
-                self.chunks.remove(&(slot, part, chunk));
-            }
-            (Key::Part(slot, part, chunk), Some(value)) => {
-                let bytes = unframe(value).map_err(damaged)?;
+            Key::Part(slot, part, chunk) => {
+                let bytes = unframe(value)?;
                 self.chunks.insert((slot, part, chunk), bytes.into());
             }
         }

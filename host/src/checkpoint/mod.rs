@@ -106,7 +106,7 @@ pub fn fuzz(seed: u64, rounds: u64) {
         {
             format::seal(value);
         }
-        let _ = image.apply(0, Some(&record.key), record.value.as_deref());
+        image.apply(0, Some(&record.key), record.value.as_deref());
         if round % 1_024 == 0 {
             image.slots().for_each(drop);
             image = CheckpointImage::default();

@@ -1,6 +1,7 @@
 //! The commands of the `weir` binary, one module each.
 
 mod catalog;
+pub mod checkpoints;
 pub mod graph;
 mod load;
 mod online;
@@ -32,6 +33,9 @@ pub fn execute(cli: &Cli) -> u8 {
         Command::Up(options) => up::run(&cli.global, options, &scrubber),
         Command::Validate(options) => answered(validate_file(&cli.global, options)),
         Command::Graph(options) => answered(draw(&cli.global, options, &scrubber)),
+        Command::Checkpoints(options) => {
+            answered(checkpoints::run(&cli.global, &options.action, &scrubber))
+        }
         Command::Test(options) => answered(test::run(options, &scrubber)),
         Command::Plugins(options) => answered(list_plugins(&cli.global, options)),
     }

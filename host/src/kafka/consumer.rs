@@ -372,6 +372,16 @@ impl GroupConsumer {
         self.context.with(|noted| noted.unreachable = None);
     }
 
+    /// How many members a group has.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn members(&self, group: &str, wait: Duration) -> KafkaResult<usize> {
+        let list = self.consumer.client().fetch_group_list(Some(group), wait)?;
+        let found = list.groups().iter().find(|found| found.name() == group);
+        Ok(found.map_or(0, |group| group.members().len()))
+    }
+
     /// Number of partitions of a topic; `None` while Kafka does not answer or has no such topic.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
         let metadata = self

@@ -21,14 +21,11 @@ const GROUP: &str = "__weir.reader";
 
 /// Why a log was not read to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError<E> {
+pub enum LogError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("kafka.client_call: {0}")]
     Call(KafkaError),
-    /// The caller's word on a record.
-    #[error("{0}")]
-    Record(E),
     /// The caller gave up waiting.
     #[error("kafka.unanswered: {0}")]
     GivenUp(String),
@@ -42,13 +39,13 @@ pub type LogRecord<'r> = (i64, Option<&'r [u8]>, Option<&'r [u8]>);
 ///
 /// # Errors
 /// See [`LogError`].
-pub fn read_log<E>(
+pub fn read_log(
     properties: &BTreeMap<String, String>,
     topic: &str,
     partition: i32,
-    mut on_record: impl FnMut(LogRecord<'_>) -> Result<(), E>,
+    mut on_record: impl FnMut(LogRecord<'_>),
     waiting: &mut dyn FnMut(&str) -> bool,
-) -> Result<(), LogError<E>> {
+) -> Result<(), LogError> {
     let (start, end) = bounds(properties, topic, partition, waiting)?;
     if start >= end {
         return Ok(());
@@ -70,8 +67,7 @@ pub fn read_log<E>(
         let events = std::mem::take(&mut fetched.events);
         let is_silent = fetched.is_empty() && events.is_empty();
         for record in fetched.into_batch(0, 1).records() {
-            on_record((record.offset, record.key.get(), record.value.get()))
-                .map_err(LogError::Record)?;
+            on_record((record.offset, record.key.get(), record.value.get()));
             position = record.offset + 1;
         }
         for event in events {
@@ -100,12 +96,12 @@ pub fn read_log<E>(
 }
 
 /// First offset and high watermark.
-fn bounds<E>(
+fn bounds(
     properties: &BTreeMap<String, String>,
     topic: &str,
     partition: i32,
     waiting: &mut dyn FnMut(&str) -> bool,
-) -> Result<(i64, i64), LogError<E>> {
+) -> Result<(i64, i64), LogError> {
     // Under read_committed the answer would be the last stable offset.
     let mut config = client_config(properties, &[("isolation.level", "read_uncommitted")]);
     config.remove("group.instance.id");

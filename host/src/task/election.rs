@@ -12,6 +12,12 @@ use crate::topology::Pipeline;
 /// The one partition of the checkpoint topic.
 const PARTITION: i32 = 0;
 
+/// Name of the election group of a pipeline.
+pub fn election_group(pipeline: &str) -> String {
+    format!("__weir.{pipeline}.active")
+}
+
+/// This host's membership in the election.
 pub struct Election {
     consumer: GroupConsumer,
     topic: String,
@@ -33,11 +39,6 @@ pub enum Loss {
 }
 
 impl Election {
-    /// Name of the election group.
-    pub fn group(pipeline: &str) -> String {
-        format!("__weir.{pipeline}.active")
-    }
-
     /// Joins the election.
     ///
     /// # Errors
@@ -57,7 +58,7 @@ impl Election {
         let topics = [topic.clone()];
         let consumer = GroupConsumer::join(
             &properties,
-            &Self::group(name),
+            &election_group(name),
             instance.as_deref(),
             &topics,
             thread::current(),

@@ -21,6 +21,7 @@ use crate::shutdown::Signals;
 use crate::status::{CallMonitor, HostStatus, Role, TaskState, TaskStatus};
 use crate::topology::Pipeline;
 
+pub use election::election_group;
 pub use limits::LIMITS;
 use limits::{
     LONG_CALL_MEMORY, LONG_CALL_MIN, POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN,

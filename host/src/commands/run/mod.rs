@@ -88,7 +88,10 @@ fn fail(reason: &str) -> u8 {
 }
 
 /// The named pipeline, or the only one.
-fn choose<'t>(topology: &'t Topology, name: Option<&str>) -> Result<&'t Pipeline, String> {
+pub(super) fn choose<'t>(
+    topology: &'t Topology,
+    name: Option<&str>,
+) -> Result<&'t Pipeline, String> {
     let names: Vec<&str> = topology
         .pipelines
         .iter()

@@ -7,8 +7,8 @@ use weir_plugin_api::{Bytes, Record, SLOT_ALL, timestamp_type};
 
 use super::Task;
 use crate::checkpoint::{
-    self, CheckpointImage, CheckpointRecord, CheckpointWriter, CommittedOffset, ImageError,
-    NodeSnapshot, Restore, SlotCheckpoint, SlotName, SlotSnapshot, commit_metadata, decide,
+    self, CheckpointImage, CheckpointRecord, CheckpointWriter, CommittedOffset, NodeSnapshot,
+    Restore, SlotCheckpoint, SlotName, SlotSnapshot, commit_metadata, decide,
 };
 use crate::flow::{NodeState, SEQ_CHECKPOINT};
 use crate::kafka::{Committed, LogError, Partition, read_log};
@@ -105,9 +105,10 @@ impl Checkpoints {
             &mut waiting,
         );
         match answer {
-            Ok(()) => Ok(Asked::Answer(image)),
-            Err(LogError::Record(error @ ImageError { .. })) => {
-                Err(TaskError::Stop(error.to_string()))
+            Ok(()) => {
+                let checked = image.check();
+                checked.map_err(|error| TaskError::Stop(error.to_string()))?;
+                Ok(Asked::Answer(image))
             }
             Err(LogError::GivenUp(_)) if context.signals.is_draining() => Ok(Asked::Draining),
             Err(error) => Err(TaskError::Restart(error.to_string())),
