@@ -82,6 +82,36 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
         "The host ends. Let the transforms keep less.",
     ),
     row(
+        "checkpoints.stateless",
+        "`weir checkpoints` was asked for a pipeline that keeps no state.",
+        "There is nothing to do.",
+    ),
+    row(
+        "checkpoints.active",
+        "`weir checkpoints import` or `reset` found members in a group of the pipeline.",
+        "Nothing was changed. Stop every host of the pipeline first.",
+    ),
+    row(
+        "checkpoints.incomplete",
+        "One transform's state cannot be taken out of a checkpoint that is not whole.",
+        "Nothing was changed. Reset all of it, without `--node`.",
+    ),
+    row(
+        "checkpoints.unknown_node",
+        "No checkpoint has state of the transform that `--node` names.",
+        "Nothing was changed. Name one of those that the message lists.",
+    ),
+    row(
+        "checkpoints.unwritten",
+        "Kafka did not take the records of the checkpoint topic.",
+        "Run the command again: it begins anew.",
+    ),
+    row(
+        "checkpoints.file",
+        "The file of an export or import cannot be read or written.",
+        "Nothing was changed. Correct the path or the file.",
+    ),
+    row(
         "kafka.transaction_aborted",
         "The brokers asked for an abort of the transaction.",
         "The task starts again from its committed offsets; nothing of the transaction was visible.",
@@ -333,6 +363,8 @@ mod tests {
         "transform",
         "plugin",
         "kafka",
+        "checkpoint",
+        "checkpoints",
         "task",
         "host",
         "run",

@@ -19,7 +19,7 @@ fn snapshot(offset: i64, parts: BTreeMap<u64, Option<Vec<u8>>>) -> SlotSnapshot 
         watermark_ms: Some(offset * 10),
         nodes: vec![NodeSnapshot {
             node: "latency".into(),
-            plugin: "latency-window".into(),
+            plugin: "window-plugin".into(),
             fingerprint: 7,
             version: 1,
             parts,

@@ -152,7 +152,7 @@ fn nothing_of_the_layout_changes_unseen() {
     for method in [
         "process",
         "on_watermark",
-        "held",
+        "snapshot",
         "restore",
         "write",
         "poll",

@@ -33,9 +33,11 @@ pub struct LatencyWindowConfig {
     /// Raise it by one to replace documents by ones that count less, after the input was deleted or repaired: the
     /// document version is `epoch * 2^40 + count`.
     pub epoch: u64,
-    /// What a closed window becomes. Only `document` is done by this version.
+    /// What a closed window becomes. With `sketch` this is stage one of two: any number of hosts and tasks measure, each the
+    /// partitions it has, and emit for each partition and window a mergeable sketch. Write them to a Kafka topic.
     pub emit: Emit,
-    /// Whether the input consists of sketches to merge. Only `false` is done by this version.
+    /// Stage two: the input consists of the sketches of stage one, and becomes the documents that one host would have
+    /// made. Give it the same `size` and `allowed_lateness`. It measures nothing, so `start_field` is not used.
     pub merge: bool,
 }
 
@@ -94,14 +96,9 @@ impl LatencyWindowConfig {
             format!("is above {EPOCH_MAX}, the largest"),
         );
         errors.check(
-            self.emit == Emit::Document,
-            "emit",
-            "`sketch` is not done by this version; leave `emit` out, one host then does the whole pipeline",
-        );
-        errors.check(
-            !self.merge,
+            !(self.merge && self.emit == Emit::Sketch),
             "merge",
-            "is not done by this version; leave `merge` out",
+            "`merge: true` reads sketches and cannot emit them; leave `emit` out here, and set it in stage one",
         );
     }
 

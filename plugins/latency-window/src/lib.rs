@@ -11,12 +11,19 @@
 //!           "count":29591,"min":3.0,"max":740.0}
 //! ```
 //!
+//! With `emit: sketch` it is stage one of two: any number of hosts measure, each its own partitions, and emit what each
+//! partition's windows hold; a second pipeline with `merge: true` makes the same documents of that.
+//!
 //! State is kept for each source partition and merged only to emit. A record that comes after its window was emitted
 //! makes the document anew: the same key, and a higher version, for the version rises with the count.
 
 mod config;
 mod document;
+mod emission;
+mod measuring;
+mod merging;
 pub mod percentiles;
+mod sketch;
 mod start_field;
 mod transform;
 mod windows;
@@ -24,6 +31,8 @@ mod wire;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_stages_tests;
 
 pub use config::{Emit, LatencyWindowConfig};
 pub use transform::LatencyWindow;

@@ -1,4 +1,4 @@
-//! The numbers of a snapshot: little-endian doubles and LEB128 varints.
+//! The numbers of a snapshot or a sketch: little-endian doubles and LEB128 varints.
 
 /// Why bytes cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,16 @@ impl<'a> Reader<'a> {
         let (first, rest) = self.bytes.split_first().ok_or(WireError::Truncated)?;
         self.bytes = rest;
         Ok(*first)
+    }
+
+    pub fn bytes(&mut self, len: u64) -> Result<&'a [u8], WireError> {
+        let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
+        let (first, rest) = self
+            .bytes
+            .split_at_checked(len)
+            .ok_or(WireError::Truncated)?;
+        self.bytes = rest;
+        Ok(first)
     }
 
     pub fn double(&mut self) -> Result<f64, WireError> {

@@ -64,6 +64,7 @@ pub fn play(
     for record in input {
         play.slot(record);
     }
+    play.note_partition_counts(input);
     for record in input {
         play.feed(record).map_err(|error| failed(&error))?;
     }
@@ -92,6 +93,18 @@ impl Play<'_> {
             PartitionTime::new(rules, 0)
         });
         slot
+    }
+
+    /// A topic has as many partitions as the file's largest says.
+    fn note_partition_counts(&mut self, input: &[InputRecord]) {
+        let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+        for record in input {
+            let count = counts.entry(&record.topic).or_default();
+            *count = (*count).max(record.partition.saturating_add(1));
+        }
+        for (topic, count) in counts {
+            self.flow.slots().set_partition_count(topic, count);
+        }
     }
 
     fn feed(&mut self, record: &InputRecord) -> Result<(), flow::FlowError> {
