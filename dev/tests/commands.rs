@@ -122,6 +122,17 @@ fn the_plugins_are_listed_with_their_schemas() -> Result<()> {
     Ok(())
 }
 
+/// The files that the README shows.
+#[test]
+fn the_example_topologies_are_valid() -> Result<()> {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/two-stages.yaml");
+    let yaml = std::fs::read_to_string(examples)?;
+    let folder = Folder::with_topology(&yaml.replace("../plugins.d", "./plugins.d"))?;
+    let ended = Command::new(&folder, &["validate"]).output()?;
+    ensure!(ended.code == 0, "{ended:?}");
+    Ok(())
+}
+
 #[test]
 fn a_missing_file_exits_with_2() -> Result<()> {
     let folder = Folder::with_topology("")?;

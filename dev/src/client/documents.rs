@@ -58,6 +58,17 @@ impl Index {
         Ok(())
     }
 
+    /// How many documents there are; none if the index does not exist.
+    pub fn count(&self) -> Result<u64> {
+        let refresh = format!("{}/{}/_refresh", self.url, self.name);
+        if self.agent.post(&refresh).send_empty()?.status() == 404 {
+            return Ok(0);
+        }
+        let url = format!("{}/{}/_count", self.url, self.name);
+        let answer: Value = self.agent.get(&url).call()?.body_mut().read_json()?;
+        answer["count"].as_u64().context("no count")
+    }
+
     /// Every document by id (at most 10,000); none if the index does not exist.
     pub fn documents(&self) -> Result<BTreeMap<String, Document>> {
         let refresh = format!("{}/{}/_refresh", self.url, self.name);

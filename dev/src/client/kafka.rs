@@ -10,7 +10,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::read::{self, Record};
@@ -182,6 +182,16 @@ impl Kafka {
                 _ => None,
             })
             .collect())
+    }
+
+    /// Commits `offset` for every partition, as someone does who moves a group by hand.
+    pub fn commit(&self, group: &str, topic: &str, offset: i64) -> Result<()> {
+        let client: BaseConsumer = self.config().set("group.id", group).create()?;
+        let mut list = TopicPartitionList::new();
+        for partition in self.partitions(topic)? {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        }
+        Ok(client.commit(&list, CommitMode::Sync)?)
     }
 
     /// Waits until `group` has committed past the last record of every partition of `topic`:

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use weir::checkpoint::LIMITS as CHECKPOINT_LIMITS;
 use weir::codes::RUNTIME_CODES;
 use weir::metrics::catalogue_markdown;
 use weir::plugin::{Catalog, code};
@@ -132,7 +133,7 @@ fn limits() -> String {
         "# Limits of a task\n\nEvery queue, batch and retry has a bound. Plugins have bounds of their own, among their settings.\n\n\
          | what | bound | reason |\n|---|---|---|\n",
     );
-    for (what, bound, reason) in LIMITS {
+    for (what, bound, reason) in LIMITS.iter().chain(CHECKPOINT_LIMITS) {
         let _ = writeln!(page, "| {what} | {bound} | {reason} |");
     }
     page

@@ -26,6 +26,25 @@ pub const PARTS_PER_SLOT_MAX: usize = 32_768;
 /// Bytes that the state of a slot may have: 4,096 windows of 16 KiB. All of it is read again at a restart.
 pub const STATE_BYTES_PER_SLOT_MAX: usize = 64 * 1024 * 1024;
 
+/// Name, value and reason of each bound, for the docs.
+pub const LIMITS: &[(&str, &str, &str)] = &[
+    (
+        "parts of a partition's state",
+        "32,768",
+        "a head that names them all fits Kafka's 1 MB",
+    ),
+    (
+        "bytes of a partition's state",
+        "64 MiB",
+        "all of it is read again at a restart",
+    ),
+    (
+        "record of a checkpoint",
+        "512 KiB, larger parts are cut",
+        "half of Kafka's default for a message",
+    ),
+];
+
 /// Name of the checkpoint topic of a pipeline.
 pub fn topic_name(pipeline: &str) -> String {
     format!("__weir.{pipeline}.checkpoints")

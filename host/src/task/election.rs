@@ -81,6 +81,11 @@ impl Election {
                 Some(Rebalance::Assign(partitions)) if !partitions.is_empty() => {
                     self.consumer.hold(&partitions)?;
                     context.host.set_role(Role::Active);
+                    tracing::info!(
+                        event = "active",
+                        task = context.task,
+                        "this host is the active one"
+                    );
                     return Ok(Elected::Active);
                 }
                 Some(Rebalance::Assign(partitions)) => {

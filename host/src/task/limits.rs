@@ -36,8 +36,6 @@ pub const SKEW_MAX_MS: i64 = 10 * 60 * 1_000;
 pub const RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait.
 pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Breaks in a row before the host gives up: about five minutes of trying.
-pub const RESTARTS_MAX: u32 = 8;
 /// A task that worked this long starts counting its breaks anew.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// Records at which stateful transforms may panic before the host gives up: each costs a restart of the task.
@@ -111,7 +109,7 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
     ),
     (
         "task restarts",
-        "8 in a row, 1 s to 1 min apart",
+        "8 in a row (`task_restarts`), 1 s to 1 min apart",
         "about five minutes of trying",
     ),
     (

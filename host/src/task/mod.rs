@@ -25,7 +25,7 @@ pub use election::election_group;
 pub use limits::LIMITS;
 use limits::{
     LONG_CALL_MEMORY, LONG_CALL_MIN, POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN,
-    RESTARTS_MAX, SETTLED_AFTER,
+    SETTLED_AFTER,
 };
 
 /// What a task is given by its host.
@@ -182,7 +182,7 @@ impl Memory {
 }
 
 /// Runs the task until it drains or cannot go on. A task that breaks starts anew after a wait that doubles from 1 s to
-/// 1 min, and gives up after [`RESTARTS_MAX`] breaks without a minute of work between them. A break that taught where
+/// 1 min, and gives up after `task_restarts` breaks without a minute of work between them. A break that taught where
 /// the record at fault is does not count: bad records alone never end a host, unless there are very many of them.
 pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
     let mut memory = Memory::default();
@@ -209,7 +209,7 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
         meter.publish();
         let has_learned = std::mem::take(&mut memory.has_learned);
         breaks = breaks_after(breaks, began.elapsed(), has_learned || is_kafkas_doing);
-        if breaks > RESTARTS_MAX {
+        if breaks > context.pipeline.task_restarts {
             return fail(
                 context,
                 format!("task.crash_loop: broke {breaks} times in a row, last: {reason}"),

@@ -198,6 +198,13 @@ pub(super) static TASKS: Key<Whole> = Key {
     absent: Absent::Default("1"),
     doc: "Threads in this host, each with a share of the partitions.",
 };
+pub(super) static TASK_RESTARTS: Key<Whole> = Key {
+    name: "task_restarts",
+    // The waits between double from 1 s to 1 min: 8 are about five minutes of trying.
+    kind: Whole { min: 0, max: 1_000 },
+    absent: Absent::Default("8"),
+    doc: "How often in a row a task that breaks starts anew before the host gives up with exit code 1.",
+};
 pub(super) static CHECKPOINT_INTERVAL: Key<Period> = Key {
     name: "checkpoint_interval",
     kind: Period {
@@ -247,6 +254,7 @@ pub(super) static PIPELINE: Block = Block {
     keys: &[
         &DELIVERY,
         &TASKS,
+        &TASK_RESTARTS,
         &CHECKPOINT_INTERVAL,
         &SHUTDOWN_TIMEOUT,
         &ON_ERROR,

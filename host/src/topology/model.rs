@@ -120,6 +120,8 @@ pub struct Pipeline {
     pub delivery_is_explicit: bool,
     /// Threads in this host, at least 1.
     pub tasks: u32,
+    /// How often in a row a task that breaks starts anew before the host gives up.
+    pub task_restarts: u32,
     /// How often offsets and state are committed.
     pub checkpoint_interval: Duration,
     /// How long a drain may take.

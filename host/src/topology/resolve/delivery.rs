@@ -103,8 +103,7 @@ fn check_tasks(cx: &Context, draft: &PipelineDraft) {
     }
 }
 
-/// I1 without checkpoints: a stateful transform names the source offsets that it still needs, and a record derived from
-/// many has none. State made of such records could not be read again after a restart.
+/// I3: state is kept, moved and restored by source partition, and a record derived from many has none.
 fn check_stateful_chain(cx: &Context, draft: &PipelineDraft) {
     let find = |name: &str| draft.transforms.iter().find(|node| node.name.text == name);
     for node in &draft.transforms {
@@ -119,7 +118,7 @@ fn check_stateful_chain(cx: &Context, draft: &PipelineDraft) {
             };
             if upstream.describe.scope != Scope::Record && upstream.name.text != node.name.text {
                 let message = format!(
-                    "{} keeps state made of what {} derives from many records, which a restart could not read again.",
+                    "{} keeps state by source partition, and what {} derives from many records belongs to none.",
                     quoted(&node.name.text),
                     quoted(&upstream.name.text)
                 );

@@ -29,6 +29,7 @@ pub(super) struct PipelineDraft {
     pub delivery_place: Option<Place>,
     pub tasks: u32,
     pub tasks_place: Place,
+    pub task_restarts: u32,
     pub checkpoint_interval: Duration,
     pub shutdown_timeout: Duration,
     pub on_error: OnError,
@@ -90,6 +91,7 @@ fn read(cx: &Context, at: &Located, top: &Layer) -> Option<PipelineDraft> {
         tasks_place: fields
             .find(&keys::TASKS)
             .map_or_else(|| at.key_place(), |at| at.place()),
+        task_restarts: fields.whole(&keys::TASK_RESTARTS),
         checkpoint_interval: fields.period(&keys::CHECKPOINT_INTERVAL),
         shutdown_timeout: fields.period(&keys::SHUTDOWN_TIMEOUT),
         on_error,
@@ -268,6 +270,7 @@ impl PipelineDraft {
             delivery,
             delivery_is_explicit: self.delivery_place.is_some(),
             tasks: self.tasks,
+            task_restarts: self.task_restarts,
             checkpoint_interval: self.checkpoint_interval,
             shutdown_timeout: self.shutdown_timeout,
             on_error: self.on_error,
