@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalogue::{self, Kind, Property, Side};
-use super::{DEFAULTS, OWNED};
+use super::{DEFAULTS, OF_CLASSIC_PROTOCOL, OWNED, PROTOCOL};
 use crate::topology::codes;
 use crate::topology::model::KafkaProperties;
 use crate::topology::raw::Raw;
@@ -247,13 +247,19 @@ fn value_cure(kind: Kind) -> &'static str {
 pub(in crate::topology) fn combine<'l>(
     layers: impl IntoIterator<Item = &'l Layer>,
 ) -> KafkaProperties {
+    let layers: Vec<&Layer> = layers.into_iter().collect();
+    let protocol = layers.iter().rev().find_map(|layer| layer.find(PROTOCOL));
+    let by_broker = protocol.is_some_and(|setting| setting.value == "consumer");
     let mut properties = KafkaProperties::default();
     for (name, value, _) in DEFAULTS {
+        if by_broker && OF_CLASSIC_PROTOCOL.contains(name) {
+            continue;
+        }
         if let Some(property) = catalogue::find(name) {
             put(&mut properties, property, property.side, value);
         }
     }
-    for setting in layers.into_iter().flat_map(|layer| &layer.settings) {
+    for setting in layers.iter().flat_map(|layer| &layer.settings) {
         put(
             &mut properties,
             setting.property,

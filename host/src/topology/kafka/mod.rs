@@ -68,6 +68,17 @@ pub const DEFAULTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Chooses the protocol of consumer groups: `classic`, or `consumer` of KIP-848.
+pub const PROTOCOL: &str = "group.protocol";
+
+/// What the broker decides under KIP-848; librdkafka makes no consumer that sets one of them.
+pub const OF_CLASSIC_PROTOCOL: &[&str] = &[
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "group.protocol.type",
+];
+
 /// Properties that the host sets itself, with the cure for whoever sets them.
 pub const OWNED: &[(&str, &str)] = &[
     ("group.id", "Use the source's `group`."),

@@ -8,7 +8,7 @@ use super::nodes::{Named, SinkDraft};
 use super::pipeline::PipelineDraft;
 use crate::topology::codes;
 use crate::topology::kafka::catalogue::Side;
-use crate::topology::kafka::{Layer, Setting};
+use crate::topology::kafka::{Layer, OF_CLASSIC_PROTOCOL, PROTOCOL, Setting};
 use crate::topology::keys;
 use crate::topology::mask::MASK;
 use crate::topology::model::{Delivery, KafkaProperties, Policy, SinkKind};
@@ -63,6 +63,7 @@ pub(super) fn check_pipeline(
     check_dead_letters(cx, draft, base);
     check_idempotence(cx, base, top, draft);
     check_session(cx, draft, top);
+    check_group_protocol(cx, draft, top);
     if delivery == Delivery::ExactlyOnce {
         check_isolation(cx, draft, top);
         check_one_producer(cx, draft, base);
@@ -240,6 +241,23 @@ fn check_session(cx: &Context, draft: &PipelineDraft, top: &Layer) {
         let consumer = &source.source.kafka.consumer;
         let names = ["session.timeout.ms", "max.poll.interval.ms"];
         note_above(cx, consumer, names, [&source.layer, top]);
+    }
+}
+
+/// Under KIP-848 the broker decides what these properties decide otherwise, and librdkafka refuses them.
+fn check_group_protocol(cx: &Context, draft: &PipelineDraft, top: &Layer) {
+    for source in &draft.sources {
+        let consumer = &source.source.kafka.consumer;
+        if consumer.get(PROTOCOL).map(String::as_str) != Some("consumer") {
+            continue;
+        }
+        for name in OF_CLASSIC_PROTOCOL {
+            if let Some(setting) = source.layer.find(name).or(top.find(name)) {
+                let message = format!("`{name}` cannot be set with `group.protocol: consumer`.");
+                let help = "Remove it; under this protocol the broker's configuration decides it.";
+                cx.note(codes::KAFKA_CONFLICT, &setting.place, message, help);
+            }
+        }
     }
 }
 
