@@ -4,6 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use serde_json::{Value, json};
 use weir_dev::client::{Index, wait_until};
 use weir_dev::host::{Command, Host};
@@ -286,5 +288,29 @@ fn the_new_consumer_protocol_works_too() -> Result<()> {
     scene.judge_reduced(Delivery::ExactlyOnce)?;
     scene.judge_windows()?;
     ensure!(second.drain()? == 0 && sla.drain()? == 0);
+    Ok(())
+}
+
+/// librdkafka's mock cluster takes transactions and keeps no offset of them: the host notices after its first commit.
+#[test]
+fn a_broker_that_keeps_no_transaction_is_found_out() -> Result<()> {
+    let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1)?;
+    let scene = Scene::on(
+        "keepsnone",
+        &cluster.bootstrap_servers(),
+        "http://127.0.0.1:9",
+    );
+    for topic in [scene.visits(), scene.reduced(), scene.reduce_dead_letters()] {
+        cluster.create_topic(&topic, 1, 1)?;
+    }
+    let folder = scene.folder(|_| {})?;
+    let mut host = Command::run(&folder, &scene.reduce()).start_ready()?;
+    scene.kafka.write(&scene.visits(), &sample_rows()?[..20])?;
+    let code = host.wait_exit()?;
+    let last = host.log.tail(1);
+    ensure!(
+        code == 1 && last.contains("kafka.transactions_not_kept") && last.contains("at_least_once"),
+        "{code}: {last}"
+    );
     Ok(())
 }

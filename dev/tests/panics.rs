@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_dev::client::Row;
+use weir_dev::client::{Row, wait_until};
 use weir_dev::host::{Command, Folder};
 use weir_dev::judge::{DeadLetterRules, Report, check_dead_letter};
 use weir_dev::scene::Scene;
@@ -30,8 +30,15 @@ fn folder(scene: &Scene, stateful: bool) -> Result<Folder> {
             "type": "unsteady", "from": "visits", "config": { "stateful": stateful },
         });
     })?;
-    symlink(library()?, folder.path().join("plugins.d").join(LIBRARY))?;
+    add_library(&folder)?;
     Ok(folder)
+}
+
+fn add_library(folder: &Folder) -> Result<()> {
+    Ok(symlink(
+        library()?,
+        folder.path().join("plugins.d").join(LIBRARY),
+    )?)
 }
 
 /// A hundred rows, one of which makes the plugin panic.
@@ -112,4 +119,42 @@ fn a_stateless_plugin_is_made_anew_in_its_place() -> Result<()> {
 #[test]
 fn a_stateful_plugin_sends_its_task_back() -> Result<()> {
     panics_cost_one_record_each(true)
+}
+
+/// No record explains it, so the task breaks again and again: that shows in `/readyz`, and then the host gives up.
+#[test]
+fn a_crash_loop_shows_and_ends_the_host() -> Result<()> {
+    let scene = Scene::shared("crashloop")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|topology| {
+        let pipeline = scene.reduce_in(topology);
+        pipeline["task_restarts"] = json!(2);
+        pipeline["transforms"]["reduced"] = json!({
+            "type": "unsteady", "from": "visits", "config": { "stateful": true, "always": true },
+        });
+    })?;
+    add_library(&folder)?;
+    let mut host = Command::run(&folder, &scene.reduce()).start()?;
+    scene.kafka.write(&scene.visits(), &rows(0)[..42])?;
+    host.wait_event("task_restarts", SETTLED)?;
+    wait_until("/readyz to show it", SETTLED, || {
+        let (status, body) = host.get("/readyz").map_err(|error| format!("{error:#}"))?;
+        let shows = status == 503 && body.contains("whatever the records are");
+        shows
+            .then_some(())
+            .ok_or_else(|| format!("{status} {body}\n{}", host.log.tail(40)))
+    })?;
+    let code = host.wait_exit()?;
+    let last = host.log.tail(1);
+    ensure!(
+        code == 1 && last.contains("task.crash_loop") && last.contains("whatever the records are"),
+        "{code}: {last}"
+    );
+    let restarts = host.log.objects();
+    let restarts = restarts
+        .iter()
+        .filter(|line| line["event"] == "task_restarts");
+    ensure!(restarts.count() == 2, "{}", host.log.tail(20));
+    Ok(())
 }

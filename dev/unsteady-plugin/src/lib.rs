@@ -1,4 +1,4 @@
-//! A plugin that passes records on and panics at those whose value is `panic`.
+//! A plugin that passes records on and panics at those whose value is `panic`, or whenever time passes.
 
 use weir_plugin_sdk::*;
 
@@ -8,9 +8,14 @@ use weir_plugin_sdk::*;
 struct Settings {
     /// Says that it keeps state for each partition.
     stateful: bool,
+    /// Panics at every watermark, whatever the records are.
+    #[serde(default)]
+    always: bool,
 }
 
-struct Unsteady;
+struct Unsteady {
+    always: bool,
+}
 
 impl Transform for Unsteady {
     type Config = Settings;
@@ -23,17 +28,28 @@ impl Transform for Unsteady {
         };
         TransformDescription {
             scope,
-            timers: false,
+            timers: config.always,
         }
     }
 
-    fn new(_config: Settings, _context: &Context) -> Result<Self, Error> {
-        Ok(Unsteady)
+    fn new(config: Settings, _context: &Context) -> Result<Self, Error> {
+        Ok(Unsteady {
+            always: config.always,
+        })
     }
 
     fn process<'b>(&mut self, record: Record<'b>, out: &mut Out<'_, 'b>) -> Result<(), Error> {
         assert!(record.value() != Some(b"panic"), "the record says so");
         out.emit(record);
+        Ok(())
+    }
+
+    fn on_watermark<'b>(
+        &mut self,
+        _watermark: Watermark,
+        _out: &mut Out<'_, 'b>,
+    ) -> Result<(), Error> {
+        assert!(!self.always, "whatever the records are");
         Ok(())
     }
 }

@@ -79,7 +79,7 @@ pub(crate) enum TaskError {
     /// From the committed offsets again, one record at a time up to where it was.
     Isolate {
         reason: String,
-        poison: Option<(Poison, Refusal)>,
+        poison: Option<(Poison, Box<Refusal>)>,
     },
 }
 
@@ -96,7 +96,7 @@ impl From<FlowError> for TaskError {
             },
             FlowError::Poisoned { poison, refusal } => TaskError::Isolate {
                 reason,
-                poison: Some((poison, *refusal)),
+                poison: Some((poison, refusal)),
             },
         }
     }
@@ -200,7 +200,7 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
             }
             Err(TaskError::Isolate { reason, poison }) => {
                 if let Some((record, refusal)) = poison {
-                    memory.poison(record, refusal);
+                    memory.poison(record, *refusal);
                 }
                 reason
             }
