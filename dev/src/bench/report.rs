@@ -71,6 +71,11 @@ impl fmt::Display for Summary {
             {
                 write!(line, ", {:.2} times the bare loop", median / yardstick)?;
             }
+            if let Some((plain, _)) = self.cost(Contestant::WeirAtLeastOnce)
+                && who == Contestant::WeirExactlyOnce
+            {
+                write!(line, ", {:.2} times at least once", median / plain)?;
+            }
             writeln!(f, "{line}")?;
         }
         Ok(())
@@ -114,5 +119,8 @@ mod tests {
         assert_eq!(summary.cost(Contestant::WeirAtLeastOnce), Some((6.0, 1.4)));
         assert_eq!(summary.cost(Contestant::WeirExactlyOnce), None);
         assert!(summary.to_string().contains("1.50 times the bare loop"));
+        let mut summary = summary;
+        summary.runs.push(run(Contestant::WeirExactlyOnce, 9.0));
+        assert!(summary.to_string().contains("1.50 times at least once"));
     }
 }
