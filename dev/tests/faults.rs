@@ -147,8 +147,12 @@ fn kafka_may_be_restarted_and_killed_in_the_middle() -> Result<()> {
     kafka.kill();
     kafka.restart()?;
     scene.kafka.write(&scene.visits(), &rows)?;
-    scene.wait_reduced(SETTLED)?;
-    scene.wait_measured(SETTLED)?;
+    scene
+        .wait_reduced(SETTLED)
+        .with_context(|| reduce.log.tail(60))?;
+    scene
+        .wait_measured(SETTLED)
+        .with_context(|| sla.log.tail(60))?;
     ensure_rows(&scene.judge_reduced(AFTER_A_FAULT)?, 6 * 4_852, 6 * 148)?;
     scene.judge_windows()?;
     for host in [&mut reduce, &mut sla] {

@@ -122,6 +122,16 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
         "The task starts again from its committed offsets; nothing of the transaction was visible.",
     ),
     row(
+        "task.panicked",
+        "The host itself has a defect, and a task ended by it.",
+        "Start the host again; what was not committed is read again. Report the lines above.",
+    ),
+    row(
+        "kafka.transactions_refused",
+        "The brokers do not allow the transaction: a missing permission, a transaction.timeout.ms above their transaction.max.timeout.ms, or brokers without transactions.",
+        "Correct what the message names, or set `delivery: at_least_once`.",
+    ),
+    row(
         "kafka.transaction_unanswered",
         "The end of a transaction was not answered before the host had to end.",
         "Whoever comes next finds the transaction committed or aborted, as a whole.",
@@ -263,7 +273,7 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
     ),
     row(
         "host.drain",
-        "The drain deadline passed with records on their way.",
+        "The drain broke, or its deadline passed, with records on their way.",
         "Exit code 1. What is settled is committed, the rest is read again.",
     ),
     row(

@@ -44,8 +44,8 @@ struct Other {
 }
 
 impl Producers {
-    /// With a `transactional_id` (I4) the pipeline's own producer is transactional; the topology has made sure that no
-    /// sink asks for another.
+    /// With a `transactional_id` (I4) everything leaves through the pipeline's own producer, which is transactional; the
+    /// topology has made sure that no sink asks for another. What the first source alone sets holds for it as well.
     ///
     /// # Errors
     /// A property that librdkafka refuses.
@@ -54,6 +54,7 @@ impl Producers {
             SinkKind::Kafka { kafka, .. } => Some((sink.name.as_str(), &kafka.producer)),
             SinkKind::Plugin { .. } => None,
         });
+        let sinks = sinks.filter(|_| transactional_id.is_none());
         let others = by_properties(&pipeline.kafka.producer, sinks).into_iter();
         let others = others.map(|(properties, sinks)| {
             Ok(Other {

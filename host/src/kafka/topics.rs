@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -64,6 +64,15 @@ impl TopicAdmin {
         Ok(partitions
             .and_then(|count| i32::try_from(count).ok())
             .filter(|count| *count > 0))
+    }
+
+    /// The topic's `cleanup.policy`; `None` where the cluster does not say.
+    pub fn cleanup_policy(&self, topic: &str) -> Option<String> {
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let topic = ResourceSpecifier::Topic(topic);
+        let answers = block_on(self.client.describe_configs([&topic], &options)).ok()?;
+        let config = answers.into_iter().next()?.ok()?;
+        config.get("cleanup.policy")?.value.clone()
     }
 
     /// Creates the topic; one that exists meanwhile is as good.

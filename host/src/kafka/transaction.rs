@@ -27,6 +27,11 @@ pub enum TransactionError {
     /// The producer is beyond use. Whether the transaction was committed is the broker's to know.
     #[error("kafka.producer_fenced: {0}")]
     Fenced(String),
+    /// The brokers do not allow it, now or later.
+    #[error(
+        "kafka.transactions_refused: {0}; correct what it names, or set `delivery: at_least_once`"
+    )]
+    Refused(String),
     /// The caller gave up waiting for an answer.
     #[error("kafka.transaction_unanswered: {0}")]
     GivenUp(String),
@@ -49,6 +54,9 @@ fn judge(result: Result<(), KafkaError>) -> Result<Answer, TransactionError> {
         return Ok(Answer::Again(error.to_string()));
     };
     let text = format!("{}: {}", cause.name(), cause.string());
+    if is_refusal(cause.code()) {
+        return Err(TransactionError::Refused(text));
+    }
     let is_fenced = matches!(
         cause.code(),
         RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fatal
@@ -62,6 +70,19 @@ fn judge(result: Result<(), KafkaError>) -> Result<Answer, TransactionError> {
     } else {
         Err(TransactionError::Fenced(text))
     }
+}
+
+/// Permissions and settings: trying again would meet the same.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::InvalidTransactionTimeout
+            | RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::UnsupportedVersion
+    )
 }
 
 /// The transactions of one producer, one after the other.
@@ -143,7 +164,13 @@ impl Transactions {
         waiting: Waiting<'_>,
     ) -> Result<(), TransactionError> {
         if self.open_since.is_some() {
-            insist(waiting, || producer.abort_transaction(ANSWER_WAIT))?;
+            insist(waiting, || {
+                // What is purged counts as queued until it was reported, and a transaction with a queue does not end.
+                producer.poll(Duration::ZERO);
+                let aborted = producer.abort_transaction(ANSWER_WAIT);
+                producer.poll(Duration::ZERO);
+                aborted
+            })?;
             self.open_since = None;
         }
         Ok(())

@@ -117,13 +117,20 @@ impl Election {
     }
 
     /// Keeps the membership and tells when it ends. Call it in every turn.
-    pub fn poll(&self) -> Option<Loss> {
-        match self.consumer.poll() {
+    ///
+    /// # Errors
+    /// The membership is beyond use.
+    pub fn poll(&self) -> Result<Option<Loss>, KafkaError> {
+        Ok(match self.consumer.poll() {
             Some(Rebalance::Revoke(_)) => Some(Loss::Revoked),
             Some(Rebalance::Lost(_)) => Some(Loss::Lost),
-            Some(Rebalance::Assign(_)) => None,
+            // Another host has joined and nothing was moved. Unanswered, it would be the last that librdkafka tells.
+            Some(Rebalance::Assign(partitions)) => {
+                self.consumer.hold(&partitions)?;
+                None
+            }
             None => self.consumer.fatal_error().map(|_| Loss::Lost),
-        }
+        })
     }
 
     /// Keeps the membership during a wait.

@@ -52,6 +52,9 @@ pub const TRANSACTION_SHARE: u32 = 3;
 pub const CUT_RECORDS_MIN: usize = 1;
 /// A call of this length is worth remembering: it may not begin inside a transaction.
 pub const LONG_CALL_MIN: Duration = Duration::from_secs(1);
+/// How often the active host of a pipeline writes its offsets where nothing moves: Kafka keeps those of a group without
+/// members for `offsets.retention.minutes`, 7 days by default.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(3_600);
 /// For how long a long call is remembered.
 pub const LONG_CALL_MEMORY: Duration = Duration::from_secs(600);
 /// How long a seek, or a look at one's own commit, may take before it is tried again.

@@ -9,12 +9,13 @@ mod reader;
 mod turn;
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::flow::{FlowError, Poison, Refusal, SlotKey};
-use crate::kafka::{ClientError, KafkaError};
+use crate::kafka::{ClientError, KafkaError, TransactionError};
 use crate::metrics::TaskMeter;
 use crate::plugin::{CallError, Catalog};
 use crate::shutdown::Signals;
@@ -60,7 +61,7 @@ impl TaskContext {
 pub enum TaskEnd {
     /// Everything read is settled and committed.
     Drained,
-    /// The drain deadline passed; what was settled is committed.
+    /// The drain broke, or its deadline passed; what was settled before is committed.
     DrainedInPart { pending: u64 },
     /// It cannot go on: the reason, for the last line on stderr.
     Failed(String),
@@ -105,6 +106,15 @@ impl From<FlowError> for TaskError {
 impl From<ClientError> for TaskError {
     fn from(error: ClientError) -> Self {
         TaskError::Stop(error.to_string())
+    }
+}
+
+impl From<TransactionError> for TaskError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Refused(_) => TaskError::Stop(error.to_string()),
+            _ => TaskError::Rejoin(error.to_string()),
+        }
     }
 }
 
@@ -205,8 +215,18 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
                 reason
             }
         };
+        let pending = meter.counters.pending;
         meter.counters.rewind_pending();
         meter.publish();
+        if context.signals.is_draining() && pending > 0 {
+            tracing::warn!(
+                event = "drain_broke",
+                task = context.task,
+                reason,
+                "the drain broke"
+            );
+            return TaskEnd::DrainedInPart { pending };
+        }
         let has_learned = std::mem::take(&mut memory.has_learned);
         breaks = breaks_after(breaks, began.elapsed(), has_learned || is_kafkas_doing);
         if breaks > context.pipeline.task_restarts {
@@ -274,7 +294,16 @@ pub fn spawn(
     let name = format!("weir-task-{}", context.task);
     thread::Builder::new()
         .name(name)
-        .spawn(move || end(supervise(&context, meter)))
+        .spawn(move || {
+            // A task that is gone must not pass for one that has drained.
+            let supervised = panic::catch_unwind(AssertUnwindSafe(|| supervise(&context, meter)));
+            end(supervised.unwrap_or_else(|_| {
+                fail(
+                    &context,
+                    "task.panicked: a defect of the host; the panic stands above. Nothing uncommitted is lost: start the host again, and report it".to_owned(),
+                )
+            }));
+        })
 }
 
 #[cfg(test)]

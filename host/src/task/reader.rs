@@ -83,7 +83,11 @@ impl Reader {
     /// Joins the source's group.
     pub fn join(context: &TaskContext, index: usize, timed: bool) -> Result<Self, TaskError> {
         Self::with_consumer(context, index, timed, |source, properties| {
-            let member = context.member_name();
+            // Sources may share a group, and a second member of one name would fence the first.
+            let member = context.member_name().map(|member| match index {
+                0 => member,
+                _ => format!("{member}-{}", source.name),
+            });
             let wake = thread::current();
             let Source { group, topics, .. } = source;
             GroupConsumer::join(properties, group, member.as_deref(), topics, wake)

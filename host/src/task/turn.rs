@@ -191,7 +191,7 @@ impl<'a> Task<'a> {
         let answer = self.producers.borrow().init_transactions(&mut waiting);
         match answer {
             Ok(()) | Err(TransactionError::GivenUp(_)) => Ok(()),
-            Err(error) => Err(TaskError::Rejoin(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -238,7 +238,7 @@ impl<'a> Task<'a> {
 
     fn commit_when(&mut self, is_due: bool) -> Result<(), TaskError> {
         if self.commits_cuts {
-            self.cuts.is_due |= is_due;
+            self.cuts.is_due |= is_due || self.is_transaction_old();
             return self.serve_cut();
         }
         if is_due {

@@ -212,7 +212,7 @@ pub(super) static CHECKPOINT_INTERVAL: Key<Period> = Key {
         max: "1h",
     },
     absent: Absent::Default("1s"),
-    doc: "How often offsets and state are committed.",
+    doc: "How often offsets and state are committed. A transaction is committed after a sixth of `transaction.timeout.ms` at the latest.",
 };
 pub(super) static SHUTDOWN_TIMEOUT: Key<Period> = Key {
     name: "shutdown_timeout",

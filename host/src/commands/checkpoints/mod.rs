@@ -94,8 +94,8 @@ fn act(pipeline: &Pipeline, action: &CheckpointAction) -> Result<String, StoreEr
         CheckpointAction::Import { input, .. } => {
             let text = std::fs::read_to_string(input)
                 .map_err(|cause| of_file("reading", input, &cause))?;
-            let checkpoints =
-                portable::read(&text).map_err(|cause| of_file("reading", input, &cause))?;
+            let checkpoints = portable::read(&text, &pipeline.name)
+                .map_err(|cause| of_file("reading", input, &cause))?;
             store.check_nobody_is_active()?;
             store.replace_all(checkpoints)
         }

@@ -81,8 +81,14 @@ fn node(node: &NodeCheckpoint) -> Node {
 ///
 /// # Errors
 /// One sentence on what is wrong with the text.
-pub fn read(text: &str) -> Result<Vec<(SlotName, SlotCheckpoint)>, String> {
+pub fn read(text: &str, pipeline: &str) -> Result<Vec<(SlotName, SlotCheckpoint)>, String> {
     let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if file.pipeline != pipeline {
+        return Err(format!(
+            "it is of the pipeline `{}` and not of `{pipeline}`",
+            file.pipeline
+        ));
+    }
     if file.format != FORMAT {
         return Err(format!(
             "its format is `{}` and this version reads `{FORMAT}`",
@@ -133,10 +139,11 @@ mod tests {
         let text = r#"{"format":"weir checkpoints 1","pipeline":"p","checkpoints":[{"source":"s","topic":"t","partition":1,
             "generation":4,"offset":9,"watermark_ms":null,"nodes":[{"node":"n","plugin":"p","fingerprint":18446744073709551615,
             "version":1,"parts":{"7":"AAEC"}}]}]}"#;
-        let read_back = read(text).expect("legal");
+        let read_back = read(text, "p").expect("legal");
         assert_eq!(read_back.len(), 1);
         assert_eq!(read_back[0].1.nodes[0].parts[&7].as_ref(), [0, 1, 2]);
-        assert!(read(&text.replace("AAEC", "A")).is_err());
-        assert!(read(&text.replace("checkpoints 1", "checkpoints 2")).is_err());
+        assert!(read(&text.replace("AAEC", "A"), "p").is_err());
+        assert!(read(&text.replace("checkpoints 1", "checkpoints 2"), "p").is_err());
+        assert!(read(text, "q").is_err(), "another pipeline's");
     }
 }

@@ -226,7 +226,7 @@ impl Host {
             let reason = match end {
                 TaskEnd::Drained => continue,
                 TaskEnd::DrainedInPart { pending } => format!(
-                    "host.drain: the drain deadline passed with {pending} records on their way; they will be read again"
+                    "host.drain: not everything could be finished: {pending} records were on their way; they will be read again"
                 ),
                 TaskEnd::Failed(reason) => {
                     self.signals.drain();

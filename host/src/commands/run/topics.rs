@@ -143,13 +143,16 @@ fn waiting_or_final(error: TopicError) -> Result<Waiting, String> {
 
 fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), TopicError> {
     if let Some(found) = admin.partitions(plan.topic)? {
-        let is_wrong = std::ptr::eq(plan.config, &*CHECKPOINT_CONFIG) && found != plan.partitions;
-        return match is_wrong {
-            true => Err(TopicError::Refused {
+        let is_for_checkpoints = std::ptr::eq(plan.config, &*CHECKPOINT_CONFIG);
+        let fault = is_for_checkpoints
+            .then(|| unfit_for_checkpoints(admin, plan, found))
+            .flatten();
+        return match fault {
+            Some(cause) => Err(TopicError::Refused {
                 topic: plan.topic.to_owned(),
-                cause: format!("it exists with {found} partitions, and checkpoints need one"),
+                cause,
             }),
-            false => Ok(()),
+            None => Ok(()),
         };
     }
     tracing::info!(
@@ -159,6 +162,26 @@ fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), Topi
         "creating the topic"
     );
     admin.create(plan)
+}
+
+/// I3: why checkpoints would not last in a topic that exists. A part that does not change is written once, and any other
+/// policy deletes it in time.
+fn unfit_for_checkpoints(
+    admin: &TopicAdmin,
+    plan: &TopicPlan<'_>,
+    partitions: i32,
+) -> Option<String> {
+    if partitions != plan.partitions {
+        return Some(format!(
+            "it exists with {partitions} partitions, and checkpoints need one"
+        ));
+    }
+    let policy = admin.cleanup_policy(plan.topic)?;
+    (policy != "compact").then(|| {
+        format!(
+            "it exists with `cleanup.policy={policy}`, and checkpoints need `compact`; set it with `kafka-configs --alter`"
+        )
+    })
 }
 
 static NO_CONFIG: BTreeMap<String, String> = BTreeMap::new();

@@ -10,8 +10,8 @@ use crate::kill_point::kill_point;
 use crate::status::TaskState;
 use crate::task::election::Election;
 use crate::task::limits::{
-    ABORT_TRIES, CUT_RECORDS_MIN, FLUSH_WAIT, IDLE_WAIT, LONG_CALL_MEMORY, SEEK_WAIT,
-    TRANSACTION_SHARE,
+    ABORT_TRIES, CUT_RECORDS_MIN, FLUSH_WAIT, IDLE_WAIT, LONG_CALL_MEMORY, RENEW_INTERVAL,
+    SEEK_WAIT, TRANSACTION_SHARE,
 };
 use crate::task::reader::{Reader, Reading};
 use crate::task::{TaskContext, TaskError};
@@ -27,6 +27,8 @@ pub(super) struct Cuts {
     pub(super) records_max: usize,
     /// After a rewind: nothing is read before every sink has settled what it still holds.
     pub(super) awaits_sinks: bool,
+    /// When the group's offsets were last written.
+    renewed_at: Instant,
     /// The brokers are known to keep what a transaction commits.
     is_verified: bool,
     /// Part of `transaction.timeout.ms` after which an open transaction is given up.
@@ -46,6 +48,7 @@ impl Cuts {
             records: 0,
             records_max: usize::MAX,
             awaits_sinks: false,
+            renewed_at: Instant::now(),
             is_verified: false,
             open_max: Duration::from_millis(timeout_ms) / TRANSACTION_SHARE,
         }
@@ -68,6 +71,13 @@ fn serve<'w>(
 }
 
 impl Task<'_> {
+    /// A transaction is to be committed before it is so old that it would be given up (I4), whatever
+    /// `checkpoint_interval` says.
+    pub(super) fn is_transaction_old(&self) -> bool {
+        let open_since = self.producers.borrow().transaction_open_since();
+        open_since.is_some_and(|since| since.elapsed() >= self.cuts.open_max / 2)
+    }
+
     /// Makes the cut that is due, as far as it goes without waiting long; called in every turn until it is made.
     pub(super) fn serve_cut(&mut self) -> Result<(), TaskError> {
         if !self.cuts.is_due || self.try_cut()? {
@@ -137,9 +147,12 @@ impl Task<'_> {
         let mut readings = self.readers.iter().flat_map(|reader| &reader.readings);
         let has_moved = readings.any(|reading| at(reading) > Some(reading.committed));
         let has_changed = self.flow.take_state_changed();
-        if !is_open && !has_moved && !has_changed {
+        // I7: nobody is a member of the source's group, and Kafka forgets the offsets of such a group.
+        let expires = self.election.is_some() && self.cuts.renewed_at.elapsed() >= RENEW_INTERVAL;
+        if !is_open && !has_moved && !has_changed && !expires {
             return Ok(());
         }
+        self.cuts.renewed_at = Instant::now();
         kill_point("in_transaction");
         self.write_checkpoints(offsets)?;
         kill_point("checkpoint_written");
@@ -218,7 +231,7 @@ impl Task<'_> {
         let mut waiting = serve(self.context, &self.readers, self.election.as_ref());
         let committed = self.producers.borrow_mut().commit(groups, &mut waiting);
         drop(waiting);
-        committed.map_err(|error| TaskError::Rejoin(error.to_string()))
+        Ok(committed?)
     }
 
     /// I4: a broker that accepts transactions without keeping them would lose records at the next restart.
@@ -289,7 +302,7 @@ impl Task<'_> {
         let mut waiting = serve(self.context, &self.readers, self.election.as_ref());
         let aborted = self.producers.borrow_mut().abort(&mut waiting);
         drop(waiting);
-        aborted.map_err(|error| TaskError::Rejoin(error.to_string()))
+        Ok(aborted?)
     }
 
     /// Frees readers of an open transaction when the task ends badly. A few tries: whoever comes next under this name ends

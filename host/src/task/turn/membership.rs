@@ -13,7 +13,8 @@ use crate::task::reader::Asked;
 
 impl Task<'_> {
     pub(super) fn serve_rebalances(&mut self) -> Result<(), TaskError> {
-        if let Some(loss) = self.election.as_ref().and_then(Election::poll) {
+        let loss = self.election.as_ref().map(Election::poll).transpose()?;
+        if let Some(loss) = loss.flatten() {
             return self.stand_down(loss);
         }
         if self.election.is_some() && self.sought_at.elapsed() >= NEW_PARTITIONS_INTERVAL {
