@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_dev::client::{Row, wait_until};
-use weir_dev::host::{Command, Folder, Host};
+use weir_dev::host::{Command, Folder};
 use weir_dev::scene::Scene;
 
 use super::is_wanted;
 
 /// One a second for an hour.
-const CUTS: f64 = 3_600.0;
+const CUTS: u64 = 3_600;
+/// A commit takes tens of milliseconds on shared cores.
+const FED: Duration = Duration::from_secs(1_800);
 const SETTLED: Duration = Duration::from_secs(600);
 /// As the host makes the checkpoint topic.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -37,26 +39,33 @@ fn checkpoints(folder: &Folder, pipeline: &str) -> Result<Value> {
     Ok(serde_json::from_str(&ended.stdout)?)
 }
 
+/// Checkpoints of both slots together, as far as the topic has them.
+fn generations(folder: &Folder, pipeline: &str) -> Result<u64> {
+    let shown = checkpoints(folder, pipeline)?;
+    let slots = shown.as_array().context("a list")?;
+    Ok(slots
+        .iter()
+        .filter_map(|slot| slot["generation"].as_u64())
+        .sum())
+}
+
 /// Writes until the host has made so many cuts.
-fn feed(scene: &Scene, host: &Host) -> Result<()> {
+fn feed(scene: &Scene, folder: &Folder) -> Result<()> {
     let writer = scene.kafka.writer()?;
     let began = Instant::now();
     for round in 0.. {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         writer.write(&scene.reduced(), &measurements(round, now_ms))?;
-        let is_look = round % 50 == 0;
-        if is_look && cuts(host)? >= CUTS {
-            break;
+        if round % 250 == 0 {
+            let generations = generations(folder, &scene.sla())?;
+            if generations >= CUTS * u64::from(PARTITIONS.unsigned_abs()) {
+                break;
+            }
+            ensure!(began.elapsed() < FED, "{generations} checkpoints only");
         }
-        ensure!(began.elapsed() < SETTLED, "{} cuts only", cuts(host)?);
     }
     println!("{CUTS} cuts in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
-}
-
-fn cuts(host: &Host) -> Result<f64> {
-    let metrics = host.metrics()?;
-    Ok(metrics.sum("weir_checkpoint_duration_seconds_count", &[]))
 }
 
 #[test]
@@ -72,13 +81,10 @@ fn a_restore_reads_little_after_an_hours_worth_of_checkpoints() -> Result<()> {
         sla["transforms"]["latency"]["config"]["size"] = json!("1m");
     })?;
     let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
-    feed(&scene, &host)?;
+    feed(&scene, &folder)?;
     ensure!(host.drain()? == 0, "the host did not drain");
-    let shown = checkpoints(&folder, &scene.sla())?;
-    let shown = shown.as_array().context("a list")?;
-    let generations = shown.iter().filter_map(|slot| slot["generation"].as_u64());
     // Each wrote at least a part and a head.
-    let written: u64 = generations.map(|generation| 2 * generation).sum();
+    let written = 2 * generations(&folder, &scene.sla())?;
     let topic = format!("__weir.{}.checkpoints", scene.sla());
     let kept = wait_until("the cleaner", Duration::from_secs(120), || {
         let kept = scene.kafka.count(&topic).map_err(|e| format!("{e:#}"))?;
