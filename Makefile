@@ -54,7 +54,7 @@ test:
 long:
 	@dev/need cargo cc c++ java mvn
 	$(CARGO) build --locked --workspace --all-targets
-	WEIR_LONG=1 $(TARGET)/debug/weir-dev with-servers -- $(CARGO) test --locked --package weir-dev --test long -- --nocapture --test-threads=1
+	WEIR_LONG=1 $(TARGET)/debug/weir-dev with-servers -- $(CARGO) test --locked --workspace --test long -- --nocapture --test-threads=1
 
 bench:
 	@dev/need cargo cc c++ java mvn
