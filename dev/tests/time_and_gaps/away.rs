@@ -33,7 +33,7 @@ fn trickle(kafka: &Kafka, topic: &str, rounds: i64) -> Result<()> {
 
 fn ensure_nothing_late(scene: &Scene, host: &mut Host) -> Result<()> {
     let measured = scene.wait_measured(SETTLED);
-    measured.with_context(|| host.log.tail(400))?;
+    measured.with_context(|| host.log.tail(60))?;
     let dead = scene.kafka.read_all(&scene.sla_dead_letters())?;
     ensure!(dead.is_empty(), "{:?}", codes(&dead));
     scene.judge_windows()?;
@@ -49,10 +49,7 @@ fn kafka_away_for_longer_than_allowed_lateness_makes_nothing_late() -> Result<()
     let scene = Scene::on("away", &kafka.bootstrap(), &shared_elasticsearch()?);
     scene.create_reduced()?;
     let folder = folder(&scene, &RULES)?;
-    let mut host = Command::run(&folder, &scene.sla())
-        .argument("--log-level")
-        .argument("debug")
-        .start_ready()?;
+    let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
     let writing = {
         let (kafka, topic) = (scene.kafka.clone(), scene.reduced());
         // Beyond the standstill.

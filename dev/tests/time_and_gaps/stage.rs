@@ -10,7 +10,7 @@ use weir_dev::host::{Folder, Host};
 use weir_dev::scene::{Scene, WINDOW_SIZE_S};
 
 /// All scenes share two cores.
-pub const SETTLED: Duration = Duration::from_secs(60);
+pub const SETTLED: Duration = Duration::from_secs(120);
 pub const WINDOW_MS: i64 = WINDOW_SIZE_S * 1_000;
 
 pub fn now_ms() -> i64 {
