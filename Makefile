@@ -4,6 +4,7 @@
 #   make demo DELAY=10s              the same with slow processing: the SLA is missed
 #   make demo KAFKA_BOOTSTRAP=localhost:9094 ELASTICSEARCH_URL=http://localhost:9200
 #   make test                        every check, real Kafka and Elasticsearch included
+#   make long                        what takes minutes: slow plugins, memory, an hour's worth of checkpoints
 #
 # Variables of the demo: DELAY, RATE (visits per second), SEED, WINDOWS (end after so many), KAFKA_BOOTSTRAP, ELASTICSEARCH_URL.
 
@@ -26,13 +27,14 @@ DEMO_VARIABLES := DELAY RATE SEED WINDOWS KAFKA_BOOTSTRAP ELASTICSEARCH_URL
 DEMO_ENVIRONMENT = $(foreach name,$(DEMO_VARIABLES),$(if $($(name)),$(name)='$($(name))'))
 unexport $(DEMO_VARIABLES)
 
-.PHONY: help build demo test bench docs
+.PHONY: help build demo test long bench docs
 
 help:
 	@printf '%s\n' \
 	    'make build   release build of host, plugins and demo; plugins go to $(PLUGIN_DIR)/' \
 	    'make demo    the SLA monitor on this machine  [DELAY=10s RATE= SEED= WINDOWS= KAFKA_BOOTSTRAP= ELASTICSEARCH_URL=]' \
 	    'make test    every check, on real servers (needs Java 17 and Maven)' \
+	    'make long    what only minutes can show: slow plugins, memory, an hour of checkpoints (needs Java 17 and Maven)' \
 	    'make bench   cost and speed against a bare client loop (needs Java 17 and Maven)  [BENCH="--rounds 5"]' \
 	    'make docs    writes the generated reference in docs/'
 
@@ -47,6 +49,12 @@ demo: build
 
 test:
 	@dev/check
+
+# One at a time: each measures, or keeps a pace, on cores of its own.
+long:
+	@dev/need cargo cc c++ java mvn
+	$(CARGO) build --locked --workspace --all-targets
+	WEIR_LONG=1 $(TARGET)/debug/weir-dev with-servers -- $(CARGO) test --locked --workspace --test long -- --nocapture --test-threads=1
 
 bench:
 	@dev/need cargo cc c++ java mvn

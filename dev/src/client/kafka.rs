@@ -15,10 +15,10 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::read::{self, Record};
 use super::wait::wait_until;
-use super::write::{self, Row};
+use super::write::{Row, Writer};
 
 /// A broker on shared cores under a full build answers in seconds at worst.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Access to one cluster. Cheap to make; each call opens its own connection.
 #[derive(Debug, Clone)]
@@ -93,7 +93,12 @@ impl Kafka {
 
     /// Writes rows in their order and waits for every acknowledgement.
     pub fn write(&self, topic: &str, rows: &[Row]) -> Result<()> {
-        write::write(&self.config(), topic, rows)
+        self.writer()?.write(topic, rows)
+    }
+
+    /// A connection to write over, again and again.
+    pub fn writer(&self) -> Result<Writer> {
+        Writer::open(&self.config())
     }
 
     /// Every committed record by partition; empty if the topic does not exist.
@@ -223,7 +228,7 @@ impl Kafka {
         Ok((info.members().len(), info.state().to_owned()))
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap)
@@ -233,7 +238,7 @@ impl Kafka {
         config
     }
 
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+    pub(super) fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         Ok(self.config().create()?)
     }
 }
@@ -263,7 +268,7 @@ impl Watermarks {
     }
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(REQUEST_TIMEOUT))
         .operation_timeout(Some(REQUEST_TIMEOUT))

@@ -97,30 +97,44 @@ impl ProducerContext for FirstError {
     }
 }
 
-/// Writes all rows in their order and waits until the broker has acknowledged each.
-pub(super) fn write(config: &ClientConfig, topic: &str, rows: &[Row]) -> Result<()> {
-    let mut config = config.clone();
-    config
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("message.max.bytes", "10000000");
-    let producer: BaseProducer<FirstError> =
-        BaseProducer::from_config_and_context(&config, FirstError::default())?;
-    for row in rows {
-        send(&producer, topic, row)?;
+/// An open connection, for a test that writes often.
+pub struct Writer {
+    producer: BaseProducer<FirstError>,
+}
+
+impl Writer {
+    pub(super) fn open(config: &ClientConfig) -> Result<Writer> {
+        let mut config = config.clone();
+        config
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", "10000000");
+        let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
+        Ok(Writer { producer })
     }
-    producer
-        .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
-        .with_context(|| format!("cannot write to {topic}"))?;
-    let first = producer.context().0.lock().ok().and_then(|mut e| e.take());
-    match first {
-        Some(error) => bail!("a row for {topic} was refused: {error}"),
-        None => Ok(()),
+
+    /// Writes all rows in their order and waits until the broker has acknowledged each.
+    pub fn write(&self, topic: &str, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            send(&self.producer, topic, row)?;
+        }
+        self.producer
+            .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
+            .with_context(|| format!("cannot write to {topic}"))?;
+        let first = self.producer.context();
+        match first.0.lock().ok().and_then(|mut error| error.take()) {
+            Some(error) => bail!("a row for {topic} was refused: {error}"),
+            None => Ok(()),
+        }
     }
 }
 
-fn send(producer: &BaseProducer<FirstError>, topic: &str, row: &Row) -> Result<()> {
+pub(super) fn send<C: ProducerContext<DeliveryOpaque = ()>>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+    row: &Row,
+) -> Result<()> {
     let mut record = row.record(topic);
     loop {
         match producer.send(record) {

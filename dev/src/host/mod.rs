@@ -4,11 +4,13 @@
 mod build;
 mod folder;
 mod log;
+mod memory;
 mod metrics;
 mod process;
 
 pub use build::Build;
 pub use folder::Folder;
 pub use log::Log;
+pub use memory::Memory;
 pub use metrics::{Metrics, Sample};
 pub use process::{Command, Ended, Host, Ready, Signal};

@@ -70,6 +70,8 @@ struct Noted {
     rebalances: VecDeque<Rebalance>,
     commit_failure: Option<String>,
     fatal: Option<String>,
+    /// Told to be given up, and not answered yet.
+    unanswered: Vec<Partition>,
     /// Nobody is left to answer rebalances.
     is_closing: bool,
     /// The newest reason why no broker answers; cleared by whatever shows that one does.
@@ -153,7 +155,12 @@ impl ConsumerContext for GroupContext {
             _ if consumer.assignment_lost() => Rebalance::Lost(partitions),
             _ => Rebalance::Revoke(partitions),
         };
-        self.with(|noted| noted.rebalances.push_back(rebalance));
+        self.with(|noted| {
+            if let Rebalance::Revoke(partitions) | Rebalance::Lost(partitions) = &rebalance {
+                noted.unanswered.clone_from(partitions);
+            }
+            noted.rebalances.push_back(rebalance);
+        });
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
@@ -264,6 +271,7 @@ impl GroupConsumer {
 
     /// Answers a revocation or a loss.
     pub fn unassign(&self, partitions: &[Partition]) -> KafkaResult<()> {
+        self.context.with(|noted| noted.unanswered.clear());
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Eager => self.consumer.unassign(),
             _ => self.consumer.incremental_unassign(&list_of(partitions)),
@@ -400,9 +408,18 @@ impl GroupConsumer {
 }
 
 impl Drop for GroupConsumer {
-    /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer.
+    /// From here on the client answers rebalances by itself: closing revokes what is assigned and waits for the answer. It
+    /// would wait for ever for the answer to what it has told before, which nobody is left to give.
     fn drop(&mut self) {
-        self.context.with(|noted| noted.is_closing = true);
+        let unanswered = self.context.with(|noted| {
+            noted.is_closing = true;
+            std::mem::take(&mut noted.unanswered)
+        });
+        if !unanswered.is_empty()
+            && let Err(error) = self.unassign(&unanswered)
+        {
+            tracing::debug!(event = "kafka_consumer_error", %error);
+        }
     }
 }
 
@@ -427,6 +444,7 @@ mod tests {
                 "partition.assignment.strategy".to_owned(),
                 strategy.to_owned(),
             ),
+            ("session.timeout.ms".to_owned(), "6000".to_owned()),
         ]);
         let topics = ["t".to_owned()];
         let wake = thread::current();
@@ -475,6 +493,51 @@ mod tests {
         consumer.assign(&positions).expect("assigned");
         let _second = join(servers, "range");
         assert!(matches!(next(consumer), Some(Rebalance::Revoke(_))));
+    }
+
+    /// The session ends because no broker answers; the brokers are back when the member closes.
+    fn tell_loss(consumer: &GroupConsumer, _: &str) {
+        let Some(Rebalance::Assign(partitions)) = next(consumer) else {
+            panic!("nothing was assigned");
+        };
+        consumer.hold(&partitions).expect("held");
+    }
+
+    #[test]
+    fn a_consumer_closes_with_a_loss_that_nobody_answered() {
+        for strategy in ["range", "cooperative-sticky"] {
+            let cluster: MockCluster<'_, DefaultProducerContext> =
+                MockCluster::new(1).expect("a mock cluster");
+            cluster.create_topic("t", 2, 1).expect("a topic");
+            let (closed, is_closed) = mpsc::channel();
+            let (lost, is_lost) = mpsc::channel();
+            let (go_on, goes_on) = mpsc::channel::<()>();
+            let servers = cluster.bootstrap_servers();
+            let member = thread::spawn(move || {
+                let consumer = join(&servers, strategy);
+                tell_loss(&consumer, &servers);
+                lost.send(false).expect("the test waits");
+                // Longer than the session, in which every look meets silence.
+                let told = next(&consumer);
+                lost.send(matches!(told, Some(Rebalance::Lost(_))))
+                    .expect("the test waits");
+                goes_on.recv().expect("the test goes on");
+                drop(consumer);
+                closed.send(())
+            });
+            assert_eq!(is_lost.recv_timeout(DEADLINE), Ok(false), "{strategy}");
+            cluster.broker_down(1).expect("down");
+            assert_eq!(
+                is_lost.recv_timeout(2 * DEADLINE),
+                Ok(true),
+                "{strategy}: no loss"
+            );
+            cluster.broker_up(1).expect("up");
+            go_on.send(()).expect("the member waits");
+            let ended = is_closed.recv_timeout(4 * DEADLINE);
+            assert_eq!(ended, Ok(()), "{strategy}: does not close");
+            assert!(member.join().is_ok());
+        }
     }
 
     #[test]

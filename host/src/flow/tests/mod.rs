@@ -1,7 +1,9 @@
 //! I1 and I2 under every policy: what may be committed, and what became of each record.
 
+mod ledger_model;
 mod model;
 mod rig;
+mod watermark_model;
 
 use std::time::{Duration, Instant};
 

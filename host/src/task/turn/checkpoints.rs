@@ -1,6 +1,7 @@
 //! State and offsets move together (I3): what a stateful task writes at a cut and reads when partitions come.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use weir_plugin_api::abi_stable::std_types::RSlice;
 use weir_plugin_api::{Bytes, Record, SLOT_ALL, timestamp_type};
@@ -91,6 +92,8 @@ impl Checkpoints {
     ) -> Result<Asked<CheckpointImage>, TaskError> {
         context.status.set(TaskState::Restoring);
         kill_point("in_restore");
+        let began = Instant::now();
+        let (mut records, mut bytes) = (0_u64, 0);
         let mut image = CheckpointImage::default();
         let mut waiting = |reason: &str| {
             tracing::debug!(event = "restore_waits", task = context.task, reason);
@@ -101,11 +104,23 @@ impl Checkpoints {
             &context.pipeline.kafka.consumer,
             &self.topic,
             0,
-            |(offset, key, value)| image.apply(offset, key, value),
+            |(offset, key, value)| {
+                records += 1;
+                bytes += key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+                image.apply(offset, key, value);
+            },
             &mut waiting,
         );
         match answer {
             Ok(()) => {
+                tracing::info!(
+                    event = "checkpoints_read",
+                    task = context.task,
+                    records,
+                    bytes,
+                    seconds = began.elapsed().as_secs_f64(),
+                    "the checkpoint topic was read to its end"
+                );
                 let checked = image.check();
                 checked.map_err(|error| TaskError::Stop(error.to_string()))?;
                 Ok(Asked::Answer(image))
