@@ -153,7 +153,9 @@ fn kafka_may_be_restarted_and_killed_in_the_middle() -> Result<()> {
     scene
         .wait_measured(SETTLED)
         .with_context(|| sla.log.tail(60))?;
-    ensure_rows(&scene.judge_reduced(AFTER_A_FAULT)?, 6 * 4_852, 6 * 148)?;
+    let judged = scene.judge_reduced(AFTER_A_FAULT);
+    let judged = judged.with_context(|| reduce.log.tail(60))?;
+    ensure_rows(&judged, 6 * 4_852, 6 * 148)?;
     scene.judge_windows()?;
     for host in [&mut reduce, &mut sla] {
         ensure_outages_are_said_once(host)?;
