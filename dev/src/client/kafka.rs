@@ -15,7 +15,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::read::{self, Record};
 use super::wait::wait_until;
-use super::write::{self, Row};
+use super::write::{self, Row, Writer};
 
 /// A broker on shared cores under a full build answers in seconds at worst.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,6 +94,11 @@ impl Kafka {
     /// Writes rows in their order and waits for every acknowledgement.
     pub fn write(&self, topic: &str, rows: &[Row]) -> Result<()> {
         write::write(&self.config(), topic, rows)
+    }
+
+    /// For rows that come over time.
+    pub fn writer(&self, topic: &str) -> Result<Writer> {
+        Writer::new(&self.config(), topic)
     }
 
     /// Every committed record by partition; empty if the topic does not exist.

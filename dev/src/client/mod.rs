@@ -10,4 +10,4 @@ pub use documents::{Document, Index};
 pub use kafka::{Kafka, Watermarks};
 pub use read::{Record, Timestamp};
 pub use wait::wait_until;
-pub use write::Row;
+pub use write::{Row, Writer};

@@ -99,39 +99,62 @@ impl ProducerContext for FirstError {
 
 /// Writes all rows in their order and waits until the broker has acknowledged each.
 pub(super) fn write(config: &ClientConfig, topic: &str, rows: &[Row]) -> Result<()> {
-    let mut config = config.clone();
-    config
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("message.max.bytes", "10000000");
-    let producer: BaseProducer<FirstError> =
-        BaseProducer::from_config_and_context(&config, FirstError::default())?;
+    let writer = Writer::new(config, topic)?;
     for row in rows {
-        send(&producer, topic, row)?;
+        writer.send(row)?;
     }
-    producer
-        .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
-        .with_context(|| format!("cannot write to {topic}"))?;
-    let first = producer.context().0.lock().ok().and_then(|mut e| e.take());
-    match first {
-        Some(error) => bail!("a row for {topic} was refused: {error}"),
-        None => Ok(()),
-    }
+    writer.flush()
 }
 
-fn send(producer: &BaseProducer<FirstError>, topic: &str, row: &Row) -> Result<()> {
-    let mut record = row.record(topic);
-    loop {
-        match producer.send(record) {
-            Ok(()) => break,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
-                producer.poll(Duration::from_millis(50));
-                record = unsent;
+/// An idempotent producer with `acks=all` for one topic.
+pub struct Writer {
+    producer: BaseProducer<FirstError>,
+    topic: String,
+}
+
+impl Writer {
+    pub(super) fn new(config: &ClientConfig, topic: &str) -> Result<Writer> {
+        let mut config = config.clone();
+        config
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", "10000000");
+        let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
+        Ok(Writer {
+            producer,
+            topic: topic.to_owned(),
+        })
+    }
+
+    /// Hands a row to the client, and waits while its queue is full.
+    pub fn send(&self, row: &Row) -> Result<()> {
+        let (producer, topic) = (&self.producer, &self.topic);
+        let mut record = row.record(topic);
+        loop {
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
+                    producer.poll(Duration::from_millis(50));
+                    record = unsent;
+                }
+                Err((error, _)) => bail!("cannot write to {topic}: {error}"),
             }
-            Err((error, _)) => bail!("cannot write to {topic}: {error}"),
+        }
+        producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Waits until the broker has acknowledged every row; an error if it refused one.
+    pub fn flush(&self) -> Result<()> {
+        let topic = &self.topic;
+        self.producer
+            .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
+            .with_context(|| format!("cannot write to {topic}"))?;
+        let errors = &self.producer.context().0;
+        match errors.lock().ok().and_then(|mut first| first.take()) {
+            Some(error) => bail!("a row for {topic} was refused: {error}"),
+            None => Ok(()),
         }
     }
-    producer.poll(Duration::ZERO);
-    Ok(())
 }
