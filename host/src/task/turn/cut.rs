@@ -67,6 +67,12 @@ fn serve<'w>(
     }
 }
 
+/// Whether a group that answers `found` has kept `committed`. It may be further: a host that was stopped in between lost
+/// its partitions, and another member went on with them.
+fn is_kept(found: Option<i64>, committed: i64) -> bool {
+    found.is_some_and(|found| found >= committed)
+}
+
 impl Task<'_> {
     /// Makes the cut that is due, as far as it goes without waiting long; called in every turn until it is made.
     pub(super) fn serve_cut(&mut self) -> Result<(), TaskError> {
@@ -241,7 +247,7 @@ impl Task<'_> {
             for reading in &reader.readings {
                 let found = kept.get(&reading.partition()).cloned().flatten();
                 let offset = found.map(|committed| committed.offset);
-                if offset != Some(reading.committed) {
+                if !is_kept(offset, reading.committed) {
                     let (topic, partition) = reading.partition();
                     return Err(TaskError::Stop(format!(
                         "kafka.transactions_not_kept: after a committed transaction the group has {} for {topic}-{partition} where {} was committed: these brokers accept transactions without keeping them; set `delivery: at_least_once`",
@@ -309,5 +315,18 @@ impl Task<'_> {
     pub(super) fn failed_in_cut(&mut self, error: FlowError) -> TaskError {
         self.note_isolation(&error);
         error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn an_offset_that_another_member_moved_on_was_kept() {
+        assert!(is_kept(Some(7), 7));
+        assert!(is_kept(Some(8), 7), "another member went on");
+        assert!(!is_kept(Some(6), 7), "the commit before it");
+        assert!(!is_kept(None, 7), "never kept");
     }
 }
