@@ -4,6 +4,7 @@
 #   make demo DELAY=10s              the same with slow processing: the SLA is missed
 #   make demo KAFKA_BOOTSTRAP=localhost:9094 ELASTICSEARCH_URL=http://localhost:9200
 #   make test                        every check, real Kafka and Elasticsearch included
+#   make chaos SEED=7 MINUTES=20     everything fails under load, and nothing may be lost or doubled
 #
 # Variables of the demo: DELAY, RATE (visits per second), SEED, WINDOWS (end after so many), KAFKA_BOOTSTRAP, ELASTICSEARCH_URL.
 
@@ -26,7 +27,10 @@ DEMO_VARIABLES := DELAY RATE SEED WINDOWS KAFKA_BOOTSTRAP ELASTICSEARCH_URL
 DEMO_ENVIRONMENT = $(foreach name,$(DEMO_VARIABLES),$(if $($(name)),$(name)='$($(name))'))
 unexport $(DEMO_VARIABLES)
 
-.PHONY: help build demo test bench docs
+# An empty one is a seed of its own choice.
+CHAOS_ARGUMENTS = $(if $(SEED),--seed '$(SEED)') $(if $(MINUTES),--minutes '$(MINUTES)')
+
+.PHONY: help build demo test bench chaos docs
 
 help:
 	@printf '%s\n' \
@@ -34,7 +38,8 @@ help:
 	    'make demo    the SLA monitor on this machine  [DELAY=10s RATE= SEED= WINDOWS= KAFKA_BOOTSTRAP= ELASTICSEARCH_URL=]' \
 	    'make test    every check, on real servers (needs Java 17 and Maven)' \
 	    'make bench   cost and speed against a bare client loop (needs Java 17 and Maven)  [BENCH="--rounds 5"]' \
-	    'make docs    writes the generated reference in docs/'
+	    'make chaos   kills, stops and cuts off hosts and servers under load, then judges  [SEED=7 MINUTES=20]' \
+    'make docs    writes the generated reference in docs/'
 
 build:
 	@dev/need cargo cc c++
@@ -52,6 +57,11 @@ bench:
 	@dev/need cargo cc c++ java mvn
 	$(CARGO) build --release --locked --workspace
 	$(RELEASE)/weir-dev bench $(BENCH)
+
+chaos:
+	@dev/need cargo cc c++ java mvn
+	$(CARGO) build --release --locked --workspace
+	$(RELEASE)/weir-dev chaos $(CHAOS_ARGUMENTS)
 
 docs:
 	@dev/need cargo cc c++

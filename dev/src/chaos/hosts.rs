@@ -15,6 +15,10 @@ use super::stage::Target;
 
 /// Lines of a log that a finding shows.
 const SHOWN_LINES: usize = 25;
+/// What the last line of a host says whose drain deadline has passed: from the process, and from its task a second before.
+const DEADLINE_PASSED: [&str; 2] = ["shutdown_timeout", "the drain deadline passed"];
+/// 128 + SIGTERM.
+const ENDED_BY_SIGTERM: i32 = 143;
 
 pub struct Hosts<'a> {
     lane: Lane,
@@ -80,12 +84,13 @@ impl<'a> Hosts<'a> {
         Ok(std::mem::replace(place, next))
     }
 
-    /// SIGTERM. 0 is a drain; 1 is right where its deadline passed, and the last line has to say so.
+    /// SIGTERM, and the exit code where it is one that the contract allows.
     fn drain(&mut self, mut host: Host) -> Result<i32> {
         let code = host.drain()?;
         self.keep_log(&host)?;
-        let is_late = code == 1 && host.log.tail(1).contains("shutdown_timeout");
-        if code != 0 && !is_late {
+        let lines = host.log.lines();
+        let last = lines.last().map_or("", String::as_str);
+        if !is_allowed_after_sigterm(code, last) {
             bail!(
                 "exit code {code} after SIGTERM:\n{}",
                 host.log.tail(SHOWN_LINES)
@@ -111,6 +116,17 @@ impl<'a> Hosts<'a> {
         // The length of the stop is the fault.
         thread::sleep(time);
         self.host(number)?.signal(Signal::Continue)
+    }
+}
+
+/// 0: drained. 1: the drain deadline passed, and the last line says so. The signal itself: only before the first line,
+/// when the process had not yet come to take signals over and had begun nothing.
+fn is_allowed_after_sigterm(code: i32, last_line: &str) -> bool {
+    match code {
+        0 => true,
+        1 => DEADLINE_PASSED.iter().any(|text| last_line.contains(text)),
+        ENDED_BY_SIGTERM => last_line.is_empty(),
+        _ => false,
     }
 }
 
@@ -163,5 +179,24 @@ impl Drop for Hosts<'_> {
             // The run has failed already; the log is all that is left to save.
             let _ = self.keep_log(&host);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_allowed_after_sigterm;
+
+    #[test]
+    fn an_exit_after_sigterm_needs_its_reason() {
+        assert!(is_allowed_after_sigterm(0, "drained"));
+        let late = "host.drain: the drain deadline passed with 3 records on their way";
+        assert!(is_allowed_after_sigterm(1, late));
+        assert!(!is_allowed_after_sigterm(
+            1,
+            "task.crash_loop: broke 9 times"
+        ));
+        assert!(is_allowed_after_sigterm(143, ""));
+        assert!(!is_allowed_after_sigterm(143, "ready"));
+        assert!(!is_allowed_after_sigterm(2, ""));
     }
 }

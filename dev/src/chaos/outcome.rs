@@ -55,7 +55,8 @@ impl fmt::Display for Outcome {
         writeln!(f, "visits written: {}", self.visits)?;
         if let Some(report) = &self.reduced {
             let (lost, doubled) = (report.counted("lost"), report.counted("doubled"));
-            writeln!(f, "reduced: {lost} lost, {doubled} doubled; {report}")?;
+            writeln!(f, "lost: {lost}, doubled: {doubled}")?;
+            writeln!(f, "reduced: {report}")?;
         }
         if let Some(report) = &self.windows {
             writeln!(f, "windows: {report}")?;
