@@ -119,6 +119,8 @@ impl Writer {
             .set("partitioner", "murmur2_random")
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
+            // A row waits for its broker however long that is away; `flush` has the deadline.
+            .set("message.timeout.ms", "0")
             .set("message.max.bytes", "10000000");
         let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
         Ok(Writer {
