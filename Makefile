@@ -5,6 +5,7 @@
 #   make demo KAFKA_BOOTSTRAP=localhost:9094 ELASTICSEARCH_URL=http://localhost:9200
 #   make test                        every check, real Kafka and Elasticsearch included
 #   make long                        what takes minutes: slow plugins, memory, an hour's worth of checkpoints
+#   make chaos SEED=7 MINUTES=20     everything fails under load, and nothing may be lost or doubled
 #
 # Variables of the demo: DELAY, RATE (visits per second), SEED, WINDOWS (end after so many), KAFKA_BOOTSTRAP, ELASTICSEARCH_URL.
 
@@ -27,7 +28,10 @@ DEMO_VARIABLES := DELAY RATE SEED WINDOWS KAFKA_BOOTSTRAP ELASTICSEARCH_URL
 DEMO_ENVIRONMENT = $(foreach name,$(DEMO_VARIABLES),$(if $($(name)),$(name)='$($(name))'))
 unexport $(DEMO_VARIABLES)
 
-.PHONY: help build demo test long bench docs
+# An empty one is a seed of its own choice.
+CHAOS_ARGUMENTS = $(if $(SEED),--seed '$(SEED)') $(if $(MINUTES),--minutes '$(MINUTES)')
+
+.PHONY: help build demo test long bench chaos docs
 
 help:
 	@printf '%s\n' \
@@ -36,6 +40,7 @@ help:
 	    'make test    every check, on real servers (needs Java 17 and Maven)' \
 	    'make long    what only minutes can show: slow plugins, memory, an hour of checkpoints (needs Java 17 and Maven)' \
 	    'make bench   cost and speed against a bare client loop (needs Java 17 and Maven)  [BENCH="--rounds 5"]' \
+	    'make chaos   kills, stops and cuts off hosts and servers under load, then judges  [SEED=7 MINUTES=20]' \
 	    'make docs    writes the generated reference in docs/'
 
 build:
@@ -60,6 +65,11 @@ bench:
 	@dev/need cargo cc c++ java mvn
 	$(CARGO) build --release --locked --workspace
 	$(RELEASE)/weir-dev bench $(BENCH)
+
+chaos:
+	@dev/need cargo cc c++ java mvn
+	$(CARGO) build --release --locked --workspace
+	$(RELEASE)/weir-dev chaos $(CHAOS_ARGUMENTS)
 
 docs:
 	@dev/need cargo cc c++

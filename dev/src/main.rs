@@ -20,6 +20,8 @@ enum Command {
     WithServers(commands::with_servers::WithServers),
     /// Measures reduce-visits against a bare rdkafka loop (release build; starts its own Kafka).
     Bench(commands::bench::Bench),
+    /// Runs the reference job under a random schedule of faults, and judges it (starts its own servers).
+    Chaos(commands::chaos::Chaos),
     /// The bare rdkafka loop itself, until SIGTERM.
     #[command(hide = true)]
     BareLoop(commands::bench::BareLoopArguments),
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::WithServers(arguments) => arguments.run(),
         Command::Bench(arguments) => arguments.run(),
+        Command::Chaos(arguments) => arguments.run(),
         Command::BareLoop(arguments) => arguments.run(),
         Command::Docs(arguments) => arguments.run(),
         Command::FuzzCheckpoints(arguments) => arguments.run(),

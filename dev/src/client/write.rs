@@ -130,6 +130,48 @@ impl Writer {
     }
 }
 
+/// An idempotent producer with `acks=all` for one topic.
+pub struct TopicWriter {
+    producer: BaseProducer<FirstError>,
+    topic: String,
+}
+
+impl TopicWriter {
+    pub(super) fn open(config: &ClientConfig, topic: &str) -> Result<TopicWriter> {
+        let mut config = config.clone();
+        config
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            // A row waits for its broker however long that is away; `flush` has the deadline.
+            .set("message.timeout.ms", "0")
+            .set("message.max.bytes", "10000000");
+        let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
+        Ok(TopicWriter {
+            producer,
+            topic: topic.to_owned(),
+        })
+    }
+
+    /// Hands a row to the client, and waits while its queue is full.
+    pub fn send(&self, row: &Row) -> Result<()> {
+        send(&self.producer, &self.topic, row)
+    }
+
+    /// Waits until the broker has acknowledged every row; an error if it refused one.
+    pub fn flush(&self) -> Result<()> {
+        let topic = &self.topic;
+        self.producer
+            .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
+            .with_context(|| format!("cannot write to {topic}"))?;
+        let errors = &self.producer.context().0;
+        match errors.lock().ok().and_then(|mut first| first.take()) {
+            Some(error) => bail!("a row for {topic} was refused: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
 pub(super) fn send<C: ProducerContext<DeliveryOpaque = ()>>(
     producer: &BaseProducer<C>,
     topic: &str,

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod bench;
+pub mod chaos;
 pub mod docs;
 pub mod foreground;
 pub mod fuzz;

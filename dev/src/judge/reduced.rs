@@ -255,6 +255,7 @@ fn check_counts(
     let mut surplus = 0;
     for (visit, (wanted, there)) in balance {
         let repeats_are_fine = delivery == Delivery::AtLeastOnce && wanted > 0;
+        report.count("lost", wanted.saturating_sub(there));
         if there < wanted {
             report.differ(format!(
                 "{name}: {visit:?} is there {there} times, not {wanted}"
@@ -262,6 +263,7 @@ fn check_counts(
         } else if there > wanted && !repeats_are_fine {
             surplus += there - wanted;
             if surplus > open {
+                report.count("doubled", there - wanted);
                 report.differ(format!(
                     "{name}: {visit:?} is there {there} times, not {wanted}"
                 ));

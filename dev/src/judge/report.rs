@@ -20,8 +20,12 @@ impl Report {
         self.differences.push(difference.into());
     }
 
+    /// Adds to what was counted of `kind`.
     pub fn count(&mut self, kind: &'static str, number: usize) {
-        self.counts.push((kind, number));
+        match self.counts.iter_mut().find(|(name, _)| *name == kind) {
+            Some((_, sum)) => *sum += number,
+            None => self.counts.push((kind, number)),
+        }
     }
 
     /// How many things of `kind` were compared.

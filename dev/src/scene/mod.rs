@@ -200,33 +200,42 @@ impl Scene {
 
     /// Judges reduced records and dead letters against the visits; an error shows differences.
     pub fn judge_reduced(&self, delivery: Delivery) -> Result<Report> {
+        self.compare_reduced(delivery)?.into_result()
+    }
+
+    /// What is there of reduced records and dead letters, and what is not.
+    pub fn compare_reduced(&self, delivery: Delivery) -> Result<Report> {
         self.kafka.wait_stable(&self.reduced(), STABLE)?;
         self.kafka
             .wait_stable(&self.reduce_dead_letters(), STABLE)?;
         let source = self.kafka.read(&self.visits())?;
         let reduced = self.kafka.read(&self.reduced())?;
         let dead_letters = self.kafka.read_all(&self.reduce_dead_letters())?;
-        ReduceCase {
+        let case = ReduceCase {
             source: &source,
             reduced: &reduced,
             dead_letters: &dead_letters,
             pipeline: &self.reduce(),
             plugin: "reduce-visit",
             delivery,
-        }
-        .judge()
-        .into_result()
+        };
+        Ok(case.judge())
     }
 
     /// Judges the window documents against the reduced records; an error shows differences.
     pub fn judge_windows(&self) -> Result<Report> {
+        self.compare_windows()?.into_result()
+    }
+
+    /// What is there of window documents, and what is not.
+    pub fn compare_windows(&self) -> Result<Report> {
         self.kafka.wait_stable(&self.reduced(), STABLE)?;
-        let rules = WindowRules::of_size_s(WINDOW_SIZE_S);
-        judge_windows(
-            &self.kafka.read(&self.reduced())?,
-            &self.index().documents()?,
-            &rules,
-        )
+        let case = WindowCase {
+            reduced: &self.kafka.read(&self.reduced())?,
+            documents: &self.index().documents()?,
+            rules: &WindowRules::of_size_s(WINDOW_SIZE_S),
+        };
+        Ok(case.judge())
     }
 }
 

@@ -80,6 +80,11 @@ impl ElasticsearchServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The port of that URL.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Shuts down in order (SIGTERM).
     pub fn stop(&mut self) -> Result<()> {
         if let Some(process) = self.process.take() {

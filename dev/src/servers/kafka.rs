@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use crate::proxy::Proxy;
+
 use super::guarded::Guarded;
 use super::java::Java;
 use super::maven;
@@ -31,6 +33,15 @@ pub struct KafkaServer {
     java: Java,
     libs: PathBuf,
     port: u16,
+    detour: Option<Detour>,
+}
+
+/// A listener of its own for clients that are to reach the broker through a proxy only.
+#[derive(Debug, Clone, Copy)]
+struct Detour {
+    port: u16,
+    /// What the broker tells these clients to connect to.
+    advertised_port: u16,
 }
 
 impl KafkaServer {
@@ -39,21 +50,24 @@ impl KafkaServer {
     /// Topics have 2 partitions and LogAppendTime unless they say otherwise.
     pub fn start() -> Result<KafkaServer> {
         let mut server = KafkaServer::prepare()?;
-        for _ in 0..PORT_ATTEMPTS {
-            let [port, controller_port] = free_ports()?;
-            server.port = port;
-            server.format(controller_port)?;
-            match server.run() {
-                Ok(()) => return Ok(server),
-                Err(_) if server.ports_clashed() => {
-                    server.process = None;
-                    fs::remove_file(server.dir.log_path())?;
-                    fs::remove_dir_all(server.dir.path().join("data"))?;
-                }
-                Err(error) => return Err(server.keep_log(error)),
-            }
-        }
-        bail!("no free ports for Kafka after {PORT_ATTEMPTS} attempts")
+        server.start_on_free_ports()?;
+        Ok(server)
+    }
+
+    /// The same with a second listener whose clients are sent through the proxy, whatever they ask the broker.
+    ///
+    /// # Errors
+    /// As [`KafkaServer::start`], or no port is free for the proxy.
+    pub fn start_behind_proxy() -> Result<(KafkaServer, Proxy)> {
+        let [port] = free_ports()?;
+        let proxy = Proxy::to(port)?;
+        let mut server = KafkaServer::prepare()?;
+        server.detour = Some(Detour {
+            port,
+            advertised_port: proxy.port(),
+        });
+        server.start_on_free_ports()?;
+        Ok((server, proxy))
     }
 
     /// A server that is not running yet, on a port that is already known: for a client that must
@@ -109,7 +123,26 @@ impl KafkaServer {
             libs: maven::kafka_libs()?,
             dir: RunDir::new("kafka")?,
             port: 0,
+            detour: None,
         })
+    }
+
+    fn start_on_free_ports(&mut self) -> Result<()> {
+        for _ in 0..PORT_ATTEMPTS {
+            let [port, controller_port] = free_ports()?;
+            self.port = port;
+            self.format(controller_port)?;
+            match self.run() {
+                Ok(()) => return Ok(()),
+                Err(_) if self.ports_clashed() => {
+                    self.process = None;
+                    fs::remove_file(self.dir.log_path())?;
+                    fs::remove_dir_all(self.dir.path().join("data"))?;
+                }
+                Err(error) => return Err(self.keep_log(error)),
+            }
+        }
+        bail!("no free ports for Kafka after {PORT_ATTEMPTS} attempts")
     }
 
     fn format(&self, controller_port: u16) -> Result<()> {
@@ -134,14 +167,20 @@ impl KafkaServer {
 
     fn properties(&self, controller_port: u16) -> String {
         let port = self.port;
+        let (mut listener, mut advertised, mut protocol) = <(String, String, &str)>::default();
+        if let Some(detour) = self.detour {
+            listener = format!(",PROXIED://127.0.0.1:{}", detour.port);
+            advertised = format!(",PROXIED://127.0.0.1:{}", detour.advertised_port);
+            protocol = ",PROXIED:PLAINTEXT";
+        }
         let data = self.dir.path().join("data");
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listener}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocol}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
              log.dirs={}\n\

@@ -12,3 +12,4 @@ pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer};
 pub use guarded::Guarded;
 pub use kafka::KafkaServer;
 pub use maven::{ELASTICSEARCH_VERSION, KAFKA_VERSION, cache_dir};
+pub(crate) use ports::free_ports;

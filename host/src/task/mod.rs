@@ -148,6 +148,28 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Says once that Kafka is away, whatever the task is waiting in.
+    fn note_kafka_away(&mut self, context: &TaskContext) {
+        if !std::mem::replace(&mut self.is_kafka_away, true) {
+            tracing::warn!(
+                event = "kafka_unreachable",
+                task = context.task,
+                "Kafka does not answer; waiting for it"
+            );
+        }
+    }
+
+    /// Says once that it is back.
+    fn note_kafka_back(&mut self, context: &TaskContext) {
+        if std::mem::replace(&mut self.is_kafka_away, false) {
+            tracing::info!(
+                event = "kafka_back",
+                task = context.task,
+                "Kafka answers again"
+            );
+        }
+    }
+
     /// Says once that the task is ready.
     fn note_ready(&mut self, context: &TaskContext, role: Role) {
         if !std::mem::replace(&mut self.was_ready, true) {

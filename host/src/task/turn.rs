@@ -329,24 +329,16 @@ impl<'a> Task<'a> {
             Some(trouble) => trouble,
             None => TaskState::Running,
         };
+        match unreachable {
+            true => self.memory.note_kafka_away(self.context),
+            // Over a new start of the task as well: it is back when the partitions are.
+            false if assigned => self.memory.note_kafka_back(self.context),
+            false => {}
+        }
         let before = self.context.status.view().state;
         if before == state {
             return;
         }
-        let task = self.context.task;
-        match (unreachable, self.memory.is_kafka_away) {
-            (true, false) => tracing::warn!(
-                event = "kafka_unreachable",
-                task,
-                "Kafka does not answer; waiting for it"
-            ),
-            // Over a new start of the task as well: it is back when the partitions are.
-            (false, true) if assigned => {
-                tracing::info!(event = "kafka_back", task, "Kafka answers again");
-            }
-            _ => {}
-        }
-        self.memory.is_kafka_away = unreachable || self.memory.is_kafka_away && !assigned;
         if let TaskState::SinkUnavailable { node, reason } = &state {
             tracing::warn!(
                 event = "sink_unavailable",

@@ -14,7 +14,7 @@ use crate::task::limits::{
     SEEK_WAIT, TRANSACTION_SHARE,
 };
 use crate::task::reader::{Reader, Reading};
-use crate::task::{TaskContext, TaskError};
+use crate::task::{Memory, TaskContext, TaskError};
 use crate::topology::Delivery;
 
 /// What a task that commits cuts remembers between them.
@@ -58,16 +58,24 @@ impl Cuts {
 /// Keeps the members in their groups while the brokers are asked again and again.
 fn serve<'w>(
     context: &'w TaskContext,
+    memory: &'w mut Memory,
     readers: &'w [Reader],
     election: Option<&'w Election>,
 ) -> impl FnMut(&str) -> bool + 'w {
     move |reason| {
         tracing::debug!(event = "transaction_waits", task = context.task, reason);
+        memory.note_kafka_away(context);
         context.status.set(TaskState::WaitingForKafka);
         readers.iter().for_each(|reader| reader.consumer.serve());
         election.into_iter().for_each(Election::serve);
         true
     }
+}
+
+/// Whether a group that answers `found` has kept `committed`. It may be further: a host that was stopped in between lost
+/// its partitions, and another member went on with them.
+fn is_kept(found: Option<i64>, committed: i64) -> bool {
+    found.is_some_and(|found| found >= committed)
 }
 
 impl Task<'_> {
@@ -228,7 +236,12 @@ impl Task<'_> {
     }
 
     fn end_transaction(&mut self, groups: &[GroupOffsets]) -> Result<(), TaskError> {
-        let mut waiting = serve(self.context, &self.readers, self.election.as_ref());
+        let mut waiting = serve(
+            self.context,
+            self.memory,
+            &self.readers,
+            self.election.as_ref(),
+        );
         let committed = self.producers.borrow_mut().commit(groups, &mut waiting);
         drop(waiting);
         Ok(committed?)
@@ -254,7 +267,7 @@ impl Task<'_> {
             for reading in &reader.readings {
                 let found = kept.get(&reading.partition()).cloned().flatten();
                 let offset = found.map(|committed| committed.offset);
-                if offset != Some(reading.committed) {
+                if !is_kept(offset, reading.committed) {
                     let (topic, partition) = reading.partition();
                     return Err(TaskError::Stop(format!(
                         "kafka.transactions_not_kept: after a committed transaction the group has {} for {topic}-{partition} where {} was committed: these brokers accept transactions without keeping them; set `delivery: at_least_once`",
@@ -299,7 +312,12 @@ impl Task<'_> {
     }
 
     fn abort(&mut self) -> Result<(), TaskError> {
-        let mut waiting = serve(self.context, &self.readers, self.election.as_ref());
+        let mut waiting = serve(
+            self.context,
+            self.memory,
+            &self.readers,
+            self.election.as_ref(),
+        );
         let aborted = self.producers.borrow_mut().abort(&mut waiting);
         drop(waiting);
         Ok(aborted?)
@@ -322,5 +340,18 @@ impl Task<'_> {
     pub(super) fn failed_in_cut(&mut self, error: FlowError) -> TaskError {
         self.note_isolation(&error);
         error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn an_offset_that_another_member_moved_on_was_kept() {
+        assert!(is_kept(Some(7), 7));
+        assert!(is_kept(Some(8), 7), "another member went on");
+        assert!(!is_kept(Some(6), 7), "the commit before it");
+        assert!(!is_kept(None, 7), "never kept");
     }
 }
