@@ -98,6 +98,8 @@ pub enum ItemsChange {
     ForeignIds(&'static str),
     /// Every item names this action.
     ForeignAction(&'static str),
+    /// Every item says this of the failure store.
+    FailureStore(&'static str),
 }
 
 /// Which operations an [`ItemFault`] meets.

@@ -86,11 +86,14 @@ async fn handle_bulk(
         operations: seen.to_vec(),
     });
     let fault = shared.faults.next_bulk();
-    let filter_path = request.parameter("filter_path");
+    let parameters = serve_bulk::Parameters {
+        filter_path: request.parameter("filter_path"),
+        require_alias: request.flag("require_alias"),
+    };
     let mut stopped = shared.stops();
     let task = tokio::spawn(async move {
         tokio::select! {
-            outcome = serve_bulk::serve(&shared, fault, operations, filter_path) => outcome,
+            outcome = serve_bulk::serve(&shared, fault, operations, parameters) => outcome,
             _ = stopped.changed() => Outcome::Silence,
         }
     });

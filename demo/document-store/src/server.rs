@@ -228,6 +228,25 @@ impl DocumentStore {
         *current = authentication;
     }
 
+    /// Makes an alias whose writes go to `write_index`, or nowhere; an older one of that name is replaced.
+    pub fn put_alias(&self, alias: &str, write_index: Option<&str>) {
+        self.shared.storage().put_alias(alias, write_index);
+    }
+
+    /// Makes a data stream with one backing index, which bears its name here.
+    pub fn create_data_stream(&self, name: &str) {
+        self.shared.storage().create_data_stream(name);
+    }
+
+    /// Whether a write to an index that is not there creates it (`action.auto_create_index`).
+    pub fn set_auto_create(&self, on: bool) {
+        self.shared.storage().set_auto_create(on);
+    }
+
+    pub fn create_index(&self, name: &str) {
+        self.shared.storage().create_index(name);
+    }
+
     pub fn document(&self, index: &str, id: &str) -> Option<Document> {
         self.shared.storage().index(index)?.document(id).cloned()
     }

@@ -53,10 +53,16 @@ impl Client {
         let timeout = config.request_timeout.0;
         // The server gives up on a shard before we give up on the server, so that we learn which items failed.
         let server_timeout_ms = timeout.as_millis() / 2;
+        let require_alias = match config.require_alias {
+            true => "&require_alias=true",
+            false => "",
+        };
         Ok(Client {
             nodes: Mutex::new(NodeTable::new(endpoints.len())),
             endpoints,
-            bulk_path: format!("_bulk?timeout={server_timeout_ms}ms&filter_path={FILTER_PATH}"),
+            bulk_path: format!(
+                "_bulk?timeout={server_timeout_ms}ms{require_alias}&filter_path={FILTER_PATH}"
+            ),
             gzip: config.gzip,
             timeout,
         })

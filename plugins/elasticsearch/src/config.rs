@@ -1,13 +1,13 @@
 //! The settings of the sink: declared once; schema, defaults, documentation and redaction follow from here.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use elasticsearch::http::Url;
-use schemars::{Schema, SchemaGenerator, json_schema};
 use weir_plugin_sdk::{ByteSize, Deserialize, DurationSetting, Errors, JsonSchema, Secret};
 
-use crate::document::Pointer;
+use crate::index_name::IndexPattern;
+use crate::sources::{IdSource, RoutingSource, VersionSource};
+use crate::write_plan::{self, ConflictPolicy, TombstonePolicy, WriteMethod};
 
 /// Most operations of one bulk; Elasticsearch's own advice is 1,000 to 5,000 small documents.
 const BATCH_RECORDS_MAX: u32 = 50_000;
@@ -19,8 +19,7 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 const MAX_IN_FLIGHT_MAX: u32 = 64;
-/// An index name's limit in Elasticsearch.
-const INDEX_NAME_MAX_BYTES: usize = 255;
+const MAX_REJECTIONS_MAX: u32 = 10_000;
 
 /// Writes each record as one document of an Elasticsearch index.
 ///
@@ -33,17 +32,44 @@ pub struct ElasticsearchConfig {
     /// not belong here.
     #[schemars(length(min = 1))]
     pub urls: Vec<String>,
-    /// The index that takes the documents: a name in lower case, or an alias with one write index.
-    pub index: String,
+    /// The index that takes the documents: a name in lower case, an alias with one write index, or a data stream. In
+    /// it, `{topic}` stands for the record's topic, and `{%Y.%m.%d}` for the date (UTC) of the record's own timestamp;
+    /// %Y %m %d %H %j %G %V may be used.
+    pub index: IndexPattern,
+    /// What a record does: `index` (writes the whole document), `create` (writes it where none is), or `upsert`
+    /// (merges its fields into the document). Default `index`; `create` for a data stream.
+    #[serde(default)]
+    pub write: Option<WriteMethod>,
+    /// What a null value means: `reject`, or `delete` the document.
+    #[serde(default)]
+    pub tombstones: TombstonePolicy,
+    /// With `write: create`, what a document that is there already means: `supersede` (a replay, which changes nothing)
+    /// or `reject`. A replay cannot be told from another record with the same id, so `reject` may refuse records that are stored.
+    #[serde(default)]
+    pub on_conflict: ConflictPolicy,
     /// Where a document's id comes from: `key` (the record's key), `coordinates` (`topic+partition+offset`),
-    /// `header:NAME`, or `field:POINTER` (a JSON pointer into the document, such as `field:/user/id`).
+    /// `header:NAME`, `field:POINTER` (a JSON pointer into the document, such as `field:/user/id`), or `auto` (the
+    /// server makes one; needs `allow_duplicates`).
     #[serde(default)]
     pub id: IdSource,
+    /// Accepts that a record which is sent again becomes a second document; `id: auto` cannot prevent it.
+    #[serde(default)]
+    pub allow_duplicates: bool,
     /// Where a document's version comes from: `auto` (the header `weir.version`, else the source offset), `offset`,
     /// `timestamp` (of the record, milliseconds), `header:NAME`, or `none`. A document is replaced by a higher version
-    /// only. With `none` the last write wins, which a request that timed out can upset.
+    /// only. With `none` the last write wins, which a request that timed out can upset. Elasticsearch takes versions
+    /// with `write: index` only; with another method, and in data streams, `auto` is `none`.
     #[serde(default)]
     pub version: VersionSource,
+    /// What chooses a document's shard: `none` (its id), `key`, `header:NAME` or `field:POINTER`.
+    #[serde(default)]
+    pub routing: RoutingSource,
+    /// `index` is a data stream: documents are created only, and an absent `@timestamp` is the record's timestamp.
+    #[serde(default)]
+    pub data_stream: bool,
+    /// `index` must be an alias: nothing is written, and nothing created, while it is none.
+    #[serde(default)]
+    pub require_alias: bool,
     /// User of basic authentication; needs `password`.
     #[serde(default)]
     pub username: Option<Secret>,
@@ -63,7 +89,12 @@ pub struct ElasticsearchConfig {
     #[serde(default = "default_request_timeout")]
     #[schemars(default = "default_request_timeout")]
     pub request_timeout: DurationSetting,
-    /// Most bulk requests on their way at once.
+    /// Most documents of an index that are rejected for one cause while no more than as many others are stored: beyond
+    /// it the index is held to be wrong, and its documents wait for its repair. 0: no such limit.
+    #[serde(default = "default_max_rejections")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub max_rejections: u32,
+    /// Most bulk requests on their way at once; fewer while the server is overloaded.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: u32,
@@ -117,101 +148,14 @@ fn default_request_timeout() -> DurationSetting {
     DurationSetting(Duration::from_secs(60))
 }
 
+/// Enough to see that it is not a few documents, few enough to look at.
+fn default_max_rejections() -> u32 {
+    100
+}
+
 /// Enough to keep a small cluster busy while answers travel.
 fn default_max_in_flight() -> u32 {
     4
-}
-
-/// Where a document's id comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum IdSource {
-    #[default]
-    Key,
-    Coordinates,
-    Header(String),
-    Field(IdPointer),
-}
-
-/// A JSON pointer (RFC 6901) to a document's field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdPointer(pub(crate) Pointer);
-
-/// Where a document's version comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum VersionSource {
-    #[default]
-    Auto,
-    Offset,
-    Timestamp,
-    Header(String),
-    None,
-}
-
-fn header_name(text: &str) -> Option<String> {
-    text.strip_prefix("header:")
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-}
-
-impl TryFrom<String> for IdSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "key" => return Ok(IdSource::Key),
-            "coordinates" => return Ok(IdSource::Coordinates),
-            _ => {}
-        }
-        let pointer = || text.strip_prefix("field:").and_then(Pointer::parse);
-        header_name(&text)
-            .map(IdSource::Header)
-            .or_else(|| pointer().map(|pointer| IdSource::Field(IdPointer(pointer))))
-            .ok_or_else(|| format!("`{text}` is no id; write `key`, `coordinates`, `header:NAME` or `field:/POINTER`"))
-    }
-}
-
-impl TryFrom<String> for VersionSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "auto" => return Ok(VersionSource::Auto),
-            "offset" => return Ok(VersionSource::Offset),
-            "timestamp" => return Ok(VersionSource::Timestamp),
-            "none" => return Ok(VersionSource::None),
-            _ => {}
-        }
-        header_name(&text).map(VersionSource::Header).ok_or_else(|| {
-            format!("`{text}` is no version; write `auto`, `offset`, `timestamp`, `header:NAME` or `none`")
-        })
-    }
-}
-
-impl serde::Serialize for IdSource {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            IdSource::Key => serializer.serialize_str("key"),
-            IdSource::Coordinates => serializer.serialize_str("coordinates"),
-            IdSource::Header(name) => serializer.collect_str(&format_args!("header:{name}")),
-            IdSource::Field(pointer) => {
-                serializer.collect_str(&format_args!("field:{}", pointer.0.as_str()))
-            }
-        }
-    }
-}
-
-impl serde::Serialize for VersionSource {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            VersionSource::Auto => serializer.serialize_str("auto"),
-            VersionSource::Offset => serializer.serialize_str("offset"),
-            VersionSource::Timestamp => serializer.serialize_str("timestamp"),
-            VersionSource::Header(name) => serializer.collect_str(&format_args!("header:{name}")),
-            VersionSource::None => serializer.serialize_str("none"),
-        }
-    }
 }
 
 impl serde::Serialize for BatchConfig {
@@ -222,34 +166,6 @@ impl serde::Serialize for BatchConfig {
         fields.serialize_field("bytes", &self.bytes)?;
         fields.serialize_field("age", &self.age)?;
         fields.end()
-    }
-}
-
-impl JsonSchema for IdSource {
-    fn schema_name() -> Cow<'static, str> {
-        "IdSource".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(key|coordinates|header:.+|field:/.*)$" })
-    }
-}
-
-impl JsonSchema for VersionSource {
-    fn schema_name() -> Cow<'static, str> {
-        "VersionSource".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(auto|offset|timestamp|none|header:.+)$" })
     }
 }
 
@@ -266,15 +182,11 @@ impl ElasticsearchConfig {
                 errors.add(&format!("urls.{position}"), message);
             }
         }
-        if let Some(rule) = broken_index_rule(&self.index) {
-            errors.add(
-                "index",
-                format!(
-                    "`{}` is no index name: it {rule}",
-                    self.index.escape_debug()
-                ),
-            );
+        if let Some(rule) = self.index.broken_rule() {
+            let index = self.index.as_str().escape_debug();
+            errors.add("index", format!("`{index}` is no index name: it {rule}"));
         }
+        write_plan::check(self, errors);
         self.check_credentials(errors);
         self.check_limits(errors);
     }
@@ -323,6 +235,11 @@ impl ElasticsearchConfig {
         );
         let timeout = (REQUEST_TIMEOUT_MIN..=REQUEST_TIMEOUT_MAX).contains(&self.request_timeout.0);
         errors.check(timeout, "request_timeout", "must be 100ms to 10m");
+        errors.check(
+            self.max_rejections <= MAX_REJECTIONS_MAX,
+            "max_rejections",
+            format!("must be 0 to {MAX_REJECTIONS_MAX}"),
+        );
         let flights = (1..=MAX_IN_FLIGHT_MAX).contains(&self.max_in_flight);
         errors.check(
             flights,
@@ -345,28 +262,6 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
         return Err("has a query or a fragment; give scheme, host, port and path only".into());
     }
     Ok(url)
-}
-
-/// The rule of Elasticsearch that a name breaks, as the end of a sentence.
-fn broken_index_rule(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        return Some("is empty");
-    }
-    if name.len() > INDEX_NAME_MAX_BYTES {
-        return Some("is longer than 255 bytes");
-    }
-    if name == "." || name == ".." {
-        return Some("may not be `.` or `..`");
-    }
-    if name.starts_with(['-', '_', '+']) {
-        return Some("may not begin with `-`, `_` or `+`");
-    }
-    if name.chars().any(char::is_uppercase) {
-        return Some("must be in lower case");
-    }
-    let forbidden = |c: char| c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:".contains(c);
-    name.contains(forbidden)
-        .then_some("may not contain spaces or any of \\ / * ? \" < > | , # :")
 }
 
 #[cfg(test)]

@@ -32,35 +32,6 @@ fn unknown_settings_are_errors() {
 }
 
 #[test]
-fn sources_read_as_they_are_written() {
-    for text in ["key", "coordinates", "header:doc id", "field:/a/b~1c"] {
-        let source = IdSource::try_from(text.to_owned()).expect(text);
-        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
-    }
-    for text in ["auto", "offset", "timestamp", "none", "header:v"] {
-        let source = VersionSource::try_from(text.to_owned()).expect(text);
-        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
-    }
-    for text in ["", "Key", "header:", "field:a", "field:", "field:/~2"] {
-        assert!(IdSource::try_from(text.to_owned()).is_err(), "{text}");
-    }
-    assert!(VersionSource::try_from("latest".to_owned()).is_err());
-}
-
-#[test]
-fn index_names_follow_the_rules_of_the_server() {
-    for good in ["visits", "visits-2024.06", "a_b+c", ".hidden", "ä"] {
-        assert_eq!(broken_index_rule(good), None, "{good}");
-    }
-    let long = "x".repeat(256);
-    for bad in [
-        "", ".", "..", "-a", "_a", "+a", "Visits", "a b", "a/b", "a:b", "a#b", "a,b", "a\nb", &long,
-    ] {
-        assert!(broken_index_rule(bad).is_some(), "{bad}");
-    }
-}
-
-#[test]
 fn case_53_no_error_and_no_debug_text_shows_a_secret() {
     let errors = errors_of(|value| {
         value["urls"] = json!([

@@ -11,6 +11,7 @@ mod config;
 mod document;
 mod exchange;
 mod flight;
+mod index_name;
 mod item_class;
 mod lanes;
 mod nodes;
@@ -20,12 +21,18 @@ mod pace;
 mod refusal;
 mod scheduler;
 mod sink;
+mod sources;
+mod storm;
 #[cfg(test)]
 mod testing;
 mod worker;
+mod write_plan;
 
-pub use config::{BatchConfig, ElasticsearchConfig, IdSource, VersionSource};
+pub use config::{BatchConfig, ElasticsearchConfig};
+pub use index_name::IndexPattern;
 pub use sink::ElasticsearchSink;
+pub use sources::{FieldPointer, IdSource, RoutingSource, VersionSource};
+pub use write_plan::{ConflictPolicy, TombstonePolicy, WriteMethod};
 
 weir_plugin_sdk::export_plugins! {
     sink "elasticsearch" => ElasticsearchSink: "Writes each record as one document of an Elasticsearch index"

@@ -11,6 +11,7 @@ use crate::exchange::{Exchange, WorkerState};
 use crate::operation::{OperationShaper, SourceRecord};
 use crate::scheduler::{Limits, Scheduler, Settlement, Verdict};
 use crate::worker::Worker;
+use crate::write_plan::{self, WritePlan};
 
 /// Bulks that are gathered while `max_in_flight` are on their way: the buffer holds that many plus this one.
 const BULKS_GATHERED: usize = 1;
@@ -72,9 +73,12 @@ impl ElasticsearchSink {
 impl Sink for ElasticsearchSink {
     type Config = ElasticsearchConfig;
 
-    /// Every id is a function of the record, so a replay finds its own document.
-    fn replay(_config: &ElasticsearchConfig) -> Replay {
-        Replay::Idempotent
+    /// An id that is a function of the record lets a replay find its own document.
+    fn replay(config: &ElasticsearchConfig) -> Replay {
+        match write_plan::is_idempotent(config) {
+            true => Replay::Idempotent,
+            false => Replay::Duplicates,
+        }
     }
 
     fn validate(config: &ElasticsearchConfig, errors: &mut Errors) {
@@ -90,7 +94,10 @@ impl Sink for ElasticsearchSink {
             batch_bytes,
             batch_age: config.batch.age.0,
             max_in_flight: config.max_in_flight as usize,
+            max_rejections: config.max_rejections as usize,
+            on_conflict: config.on_conflict,
         };
+        let plan = WritePlan::of(&config);
         let bulks = limits.max_in_flight + BULKS_GATHERED;
         let exchange = Arc::new(Exchange::default());
         let scheduler = Scheduler::new(limits, fastrand::Rng::new());
@@ -98,7 +105,7 @@ impl Sink for ElasticsearchSink {
         let worker =
             worker.map_err(|error| Error::fatal("elasticsearch.thread", error.to_string()))?;
         Ok(ElasticsearchSink {
-            shaper: OperationShaper::new(&config.index, config.id, config.version, batch_bytes),
+            shaper: OperationShaper::new(config.index.clone(), plan, batch_bytes),
             exchange,
             worker,
             held_records: 0,
