@@ -325,6 +325,7 @@ fn authenticate(wanted: &Authentication, request: &Request) -> Result<(), ApiErr
             )
         }
         Authentication::ApiKey { encoded } => format!("ApiKey {encoded}"),
+        Authentication::Bearer { token } => format!("Bearer {token}"),
     };
     let path = request.uri.path();
     let reason = match request.headers.get(AUTHORIZATION) {

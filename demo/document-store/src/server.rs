@@ -70,6 +70,9 @@ pub enum Authentication {
     ApiKey {
         encoded: String,
     },
+    Bearer {
+        token: String,
+    },
 }
 
 /// What a body above the limit gets.

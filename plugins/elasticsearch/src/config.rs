@@ -7,6 +7,7 @@ use weir_plugin_sdk::{ByteSize, Deserialize, DurationSetting, Errors, JsonSchema
 
 use crate::index_name::IndexPattern;
 use crate::sources::{IdSource, RoutingSource, VersionSource};
+use crate::tls::TlsConfig;
 use crate::write_plan::{self, ConflictPolicy, TombstonePolicy, WriteMethod};
 
 /// Most operations of one bulk; Elasticsearch's own advice is 1,000 to 5,000 small documents.
@@ -79,6 +80,24 @@ pub struct ElasticsearchConfig {
     /// API key, as `id:key` or in the encoded form that Elasticsearch answers; instead of `username`.
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// Bearer token; instead of `username`.
+    #[serde(default)]
+    pub bearer_token: Option<Secret>,
+    /// File that holds the password, in place of `password`. This and the two below are read again when they change.
+    #[serde(default)]
+    pub password_file: Option<String>,
+    /// File that holds the API key, in place of `api_key`.
+    #[serde(default)]
+    pub api_key_file: Option<String>,
+    /// File that holds the bearer token, in place of `bearer_token`.
+    #[serde(default)]
+    pub bearer_token_file: Option<String>,
+    /// Whom to trust, and what to show, where URLs begin with `https`.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// The HTTP proxy to go through. Variables of the environment name none.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
     /// When a bulk request is closed.
     #[serde(default)]
     pub batch: BatchConfig,
@@ -98,6 +117,20 @@ pub struct ElasticsearchConfig {
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: u32,
+}
+
+/// A proxy between the sink and the servers.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// `http://host:port`, without credentials.
+    pub url: String,
+    /// User of basic authentication at the proxy; needs `password`.
+    #[serde(default)]
+    pub username: Option<Secret>,
+    /// Password of basic authentication at the proxy.
+    #[serde(default)]
+    pub password: Option<Secret>,
 }
 
 /// A bulk request is closed by whichever limit it meets first.
@@ -188,34 +221,74 @@ impl ElasticsearchConfig {
         }
         write_plan::check(self, errors);
         self.check_credentials(errors);
+        self.check_proxy(errors);
+        self.tls.check(errors);
         self.check_limits(errors);
     }
 
     fn check_credentials(&self, errors: &mut Errors) {
-        let (user, password) = (self.username.is_some(), self.password.is_some());
+        let user = self.username.is_some();
+        let password = self.password.is_some() || self.password_file.is_some();
         errors.check(
             user || !password,
             "username",
-            "is missing beside `password`",
+            "is missing beside the password",
         );
         errors.check(
             password || !user,
             "password",
             "is missing beside `username`",
         );
-        let Some(api_key) = &self.api_key else { return };
+        let pairs = [
+            ("password", &self.password, &self.password_file),
+            ("api_key", &self.api_key, &self.api_key_file),
+            ("bearer_token", &self.bearer_token, &self.bearer_token_file),
+        ];
+        for (name, secret, file) in pairs {
+            errors.check(
+                secret.is_none() || file.is_none(),
+                &format!("{name}_file"),
+                format!("cannot stand beside `{name}`; use one of them"),
+            );
+        }
+        let api_key = self.api_key.is_some() || self.api_key_file.is_some();
+        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        let kinds = [user || password, api_key, bearer];
+        if kinds.into_iter().filter(|given| *given).count() > 1 {
+            errors.add(
+                if api_key { "api_key" } else { "bearer_token" },
+                "cannot stand beside other credentials; use one of `username`, `api_key` and `bearer_token`",
+            );
+        }
+        for (name, secret) in [
+            ("api_key", &self.api_key),
+            ("bearer_token", &self.bearer_token),
+        ] {
+            let Some(secret) = secret else { continue };
+            let text = secret.expose();
+            errors.check(!text.is_empty(), name, "is empty");
+            errors.check(
+                text.bytes().all(|byte| byte.is_ascii_graphic()),
+                name,
+                "has characters that no such secret has; look for spaces and line ends",
+            );
+        }
+    }
+
+    fn check_proxy(&self, errors: &mut Errors) {
+        let Some(proxy) = &self.proxy else { return };
+        if let Err(message) = parse_url(&proxy.url) {
+            errors.add("proxy.url", message);
+        }
         errors.check(
-            !user && !password,
-            "api_key",
-            "cannot stand beside `username` and `password`; use one of them",
+            proxy.username.is_some() == proxy.password.is_some(),
+            "proxy",
+            "needs both `username` and `password`, or neither",
         );
-        let text = api_key.expose();
-        errors.check(!text.is_empty(), "api_key", "is empty");
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         errors.check(
-            visible,
-            "api_key",
-            "has characters that no API key has; look for spaces and line ends",
+            self.tls.ca_fingerprint.is_none(),
+            "tls.ca_fingerprint",
+            "needs the server itself to be asked for its chain, which a proxy prevents; use `ca_file`",
         );
     }
 

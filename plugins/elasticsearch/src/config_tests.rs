@@ -100,3 +100,61 @@ fn the_schema_shows_defaults_and_forbids_unknown_settings() {
     );
     assert_eq!(schema["properties"]["password"]["writeOnly"], json!(true));
 }
+
+#[test]
+fn credentials_are_of_one_kind_and_proxies_and_tls_whole() {
+    for (changes, paths) in [
+        (json!({ "password_file": "p" }), vec!["/username"]),
+        (json!({ "username": "u", "password_file": "p" }), vec![]),
+        (
+            json!({ "username": "u", "password": "p", "password_file": "p" }),
+            vec!["/password_file"],
+        ),
+        (
+            json!({ "api_key": "k", "bearer_token_file": "p" }),
+            vec!["/api_key"],
+        ),
+        (
+            json!({ "username": "u", "password": "p", "bearer_token": "t" }),
+            vec!["/bearer_token"],
+        ),
+        (json!({ "bearer_token": "a b" }), vec!["/bearer_token"]),
+        (
+            json!({ "proxy": { "url": "proxy:3128" } }),
+            vec!["/proxy/url"],
+        ),
+        (
+            json!({ "proxy": { "url": "http://p", "username": "u" } }),
+            vec!["/proxy"],
+        ),
+        (
+            json!({ "proxy": { "url": "http://p" }, "tls": { "ca_fingerprint": "ab".repeat(32) } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+        (
+            json!({ "tls": { "key_file": "k" } }),
+            vec!["/tls/certificate_file"],
+        ),
+        (
+            json!({ "tls": { "certificate_file": "c" } }),
+            vec!["/tls/key_file"],
+        ),
+        (
+            json!({ "tls": { "ca_fingerprint": "ab" } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+        (
+            json!({ "tls": { "ca_file": "c", "ca_fingerprint": "ab".repeat(32) } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+    ] {
+        let errors = errors_of(|value| {
+            if let (Some(value), Value::Object(changes)) = (value.as_object_mut(), changes.clone())
+            {
+                value.extend(changes);
+            }
+        });
+        let found: Vec<&str> = errors.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(found, paths, "{changes}");
+    }
+}

@@ -8,7 +8,9 @@
 mod bulk_answer;
 mod client;
 mod config;
+mod credentials;
 mod document;
+mod endpoint;
 mod exchange;
 mod flight;
 mod index_name;
@@ -25,13 +27,15 @@ mod sources;
 mod storm;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod worker;
 mod write_plan;
 
-pub use config::{BatchConfig, ElasticsearchConfig};
+pub use config::{BatchConfig, ElasticsearchConfig, ProxyConfig};
 pub use index_name::IndexPattern;
 pub use sink::ElasticsearchSink;
 pub use sources::{FieldPointer, IdSource, RoutingSource, VersionSource};
+pub use tls::TlsConfig;
 pub use write_plan::{ConflictPolicy, TombstonePolicy, WriteMethod};
 
 weir_plugin_sdk::export_plugins! {

@@ -6,4 +6,6 @@ mod answers;
 mod bench;
 mod methods;
 mod outages;
+mod tls;
+mod tls_front;
 mod verdicts;
