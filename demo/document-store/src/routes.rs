@@ -108,6 +108,9 @@ async fn handle_bulk(
 }
 
 fn answer_other(shared: &Shared, request: &Request, names: &[&str]) -> Result<Answer, ApiError> {
+    if let Some((status, body)) = shared.faults.answer(request.uri.path()) {
+        return Ok(answer::json(status, &body));
+    }
     match names {
         [] => Ok(root(shared, request)),
         ["_cluster", "health"] | ["_cluster", "health", _] => Ok(health(shared, request)),
@@ -285,6 +288,11 @@ struct FoundDocument<'a> {
 
 fn manage_index(shared: &Shared, request: &Request, index: &str) -> Result<Answer, ApiError> {
     let mut storage = shared.storage();
+    if matches!(request.method, Method::GET | Method::HEAD)
+        && let Some(found) = storage.describe(index)
+    {
+        return Ok(reply(request, 200, found));
+    }
     let absent = storage.index(index).is_none();
     match request.method {
         Method::PUT => {
@@ -306,11 +314,6 @@ fn manage_index(shared: &Shared, request: &Request, index: &str) -> Result<Answe
             storage.delete_index(index);
             Ok(reply(request, 200, json!({"acknowledged": true})))
         }
-        Method::GET | Method::HEAD => Ok(reply(
-            request,
-            200,
-            json!({index: {"aliases": {}, "mappings": {}, "settings": {}}}),
-        )),
         _ => Ok(wrong_method(request, "GET, HEAD, PUT, DELETE")),
     }
 }

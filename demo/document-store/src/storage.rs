@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::bulk::{Action, Operation, VersionType};
 use crate::error::ApiError;
@@ -159,12 +159,22 @@ impl Storage {
         self.auto_create = on;
     }
 
-    pub fn has_alias(&self, name: &str) -> bool {
-        self.aliases.contains_key(name)
-    }
-
-    pub fn is_data_stream(&self, name: &str) -> bool {
-        self.data_streams.contains(name)
+    /// What `GET /name` says of an index, an alias or a data stream.
+    pub fn describe(&self, name: &str) -> Option<Value> {
+        if let Some(write_index) = self.aliases.get(name) {
+            let index = write_index.as_deref().unwrap_or("behind-the-alias");
+            let alias = json!({ name: { "is_write_index": write_index.is_some() } });
+            return Some(json!({ index: { "aliases": alias, "mappings": {}, "settings": {} } }));
+        }
+        self.indices.get(name)?;
+        let mut state = json!({ "aliases": {}, "mappings": {}, "settings": {} });
+        if self.data_streams.contains(name)
+            && let Some(state) = state.as_object_mut()
+        {
+            state.insert("data_stream".to_owned(), name.into());
+            return Some(json!({ format!(".ds-{name}-000001"): state }));
+        }
+        Some(json!({ name: state }))
     }
 
     /// Applies one operation; the operations of a request are applied in their order.

@@ -29,6 +29,16 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
+/// What became of a request, and what it cost.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    pub(crate) outcome: Outcome,
+    /// The body before compression.
+    pub(crate) raw_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) duration: Duration,
+}
+
 impl Client {
     /// Contacts nobody. Errors: a URL or the TLS set-up is unusable; without secrets.
     pub(crate) fn new(config: &ElasticsearchConfig) -> Result<Self, String> {
@@ -56,12 +66,25 @@ impl Client {
         })
     }
 
-    /// Sends the flight's front segment; goes on to other nodes only while no byte was taken by one.
-    pub(crate) async fn send(&self, flight: &Flight) -> Outcome {
-        let (body, headers) = match self.encode(flight.body()).await {
-            Ok(encoded) => encoded,
-            Err(reason) => return Outcome::NotSent(reason),
+    /// Sends the flight's front segment.
+    pub(crate) async fn send(&self, flight: &Flight) -> Trip {
+        let started_at = Instant::now();
+        let raw = flight.body();
+        let raw_bytes = raw.len() as u64;
+        let (sent_bytes, outcome) = match self.encode(raw).await {
+            Ok((body, headers)) => (body.len() as u64, self.offer(body, headers, flight).await),
+            Err(reason) => (0, Outcome::NotSent(reason)),
         };
+        Trip {
+            outcome,
+            raw_bytes,
+            sent_bytes,
+            duration: started_at.elapsed(),
+        }
+    }
+
+    /// Goes on to other nodes only while no byte was taken by one.
+    async fn offer(&self, body: Bytes, headers: HeaderMap, flight: &Flight) -> Outcome {
         let mut tried = Vec::new();
         let mut outcome = Outcome::NotSent("no node is configured".to_owned());
         while let Some(node) = self.pick(&tried) {
@@ -74,6 +97,19 @@ impl Client {
             }
         }
         outcome
+    }
+
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Whether each node works, by its URL.
+    pub(crate) fn targets(&self, now: Instant) -> Vec<(String, bool)> {
+        let nodes = self.nodes();
+        let state = |(position, endpoint): (usize, &Endpoint)| {
+            (endpoint.name().to_owned(), !nodes.rests(position, now))
+        };
+        self.endpoints.iter().enumerate().map(state).collect()
     }
 
     fn nodes(&self) -> MutexGuard<'_, NodeTable> {

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use elasticsearch::http::headers::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use elasticsearch::http::response::Response;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use weir_plugin_sdk::Secret;
 
@@ -84,6 +86,49 @@ impl Endpoint {
             Ok(response) => self.read(response, path, flight).await,
             Err(outcome) => outcome,
         }
+    }
+
+    /// One question beside the bulks. Answers the status and, where the body is JSON, the body.
+    ///
+    /// Errors: why there is no answer; without secrets.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        timeout: Duration,
+    ) -> Result<(u16, Value), String> {
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        let sent = self
+            .send(method, path, HeaderMap::new(), body, timeout)
+            .await;
+        let response = sent.map_err(Outcome::into_reason)?;
+        let status = response.status_code().as_u16();
+        if response
+            .content_length()
+            .is_some_and(|bytes| bytes > ANSWER_BYTES_MAX)
+        {
+            return Err("the answer is too large".to_owned());
+        }
+        let bytes = response.bytes().await.map_err(|error| innermost(&error))?;
+        Ok((
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        ))
+    }
+
+    /// True if what is sent can be read on its way to another machine.
+    pub(crate) fn is_plain_and_far(&self) -> bool {
+        let host = self
+            .url
+            .host_str()
+            .unwrap_or_default()
+            .trim_matches(['[', ']']);
+        let near = host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        self.url.scheme() == "http" && !near
     }
 
     /// Errors: what became of a request without an answer.

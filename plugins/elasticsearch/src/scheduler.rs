@@ -11,11 +11,15 @@
 mod items;
 mod whole_request;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use weir_plugin_sdk::SinkMetric;
+
 use crate::flight::Flight;
 use crate::lanes::Lanes;
+use crate::numbers::Numbers;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::pace::{BulkSize, Concurrency, Pace, backoff};
@@ -82,6 +86,9 @@ pub(crate) struct Scheduler {
     stored: u64,
     settlements: Vec<Settlement>,
     errors: BTreeMap<&'static str, u64>,
+    numbers: Numbers,
+    /// When the operations without verdict were accepted; those of one write share a moment.
+    accepted: BTreeMap<Instant, usize>,
 }
 
 impl Scheduler {
@@ -106,12 +113,15 @@ impl Scheduler {
             stored: 0,
             settlements: Vec::new(),
             errors: BTreeMap::new(),
+            numbers: Numbers::default(),
+            accepted: BTreeMap::new(),
         }
     }
 
     pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
         for operation in operations {
             self.ready_bytes += operation.lines.len();
+            *self.accepted.entry(operation.accepted_at).or_default() += 1;
             self.ready.push_back(operation);
         }
     }
@@ -137,6 +147,22 @@ impl Scheduler {
         std::mem::take(&mut self.errors)
     }
 
+    /// What was counted since the last call, with the gauges of now.
+    pub(crate) fn take_numbers(&mut self, now: Instant) -> Numbers {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        let oldest = self.accepted.keys().next();
+        let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(*at));
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        numbers.set(SinkMetric::OldestPendingMs, age_ms);
+        numbers.set(
+            SinkMetric::PendingRecords,
+            self.accepted.values().sum::<usize>() as u64,
+        );
+        numbers.set(SinkMetric::RequestsInFlight, self.in_flight as u64);
+        numbers.set(SinkMetric::BlockedRecords, self.lanes.blocked() as u64);
+        numbers
+    }
+
     /// The next request to send now, if there is one. Its outcome must come back by [`Scheduler::land`].
     pub(crate) fn launch(&mut self, now: Instant) -> Option<Flight> {
         if self.is_crowded() || self.pace.not_before().is_some_and(|moment| moment > now) {
@@ -149,6 +175,10 @@ impl Scheduler {
         flight.round = self.concurrency.round();
         self.probe_in_flight |= flight.probes;
         self.in_flight += 1;
+        for operation in flight.front() {
+            self.numbers
+                .add(SinkMetric::Operations, operation.action.name(), 1);
+        }
         Some(flight)
     }
 
@@ -207,6 +237,8 @@ impl Scheduler {
         if let Some(class) = outcome.error_class() {
             self.count(class);
         }
+        let class = outcome.error_class().unwrap_or("answered");
+        self.numbers.add(SinkMetric::Requests, class, 1);
         flight.failed = outcome.error_class().is_some();
         match outcome {
             Outcome::Answered(items) => self.apply(&mut flight, items, now),
@@ -315,6 +347,12 @@ impl Scheduler {
     }
 
     fn settle(&mut self, operation: Operation, verdict: Verdict) {
+        if let Entry::Occupied(mut accepted) = self.accepted.entry(operation.accepted_at) {
+            *accepted.get_mut() -= 1;
+            if *accepted.get() == 0 {
+                accepted.remove();
+            }
+        }
         for blocked in self.lanes.leave(&operation).into_iter().rev() {
             self.ready_bytes += blocked.lines.len();
             self.ready.push_front(blocked);
@@ -328,6 +366,7 @@ impl Scheduler {
 
     fn reject(&mut self, operation: Operation, refusal: Refusal, causes: String) {
         self.count("rejected");
+        self.numbers.add(SinkMetric::Items, "rejected", 1);
         self.settle(operation, Verdict::Rejected(refusal, causes));
     }
 }

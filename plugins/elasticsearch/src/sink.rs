@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_plugin_sdk::{Batch, Context, Error, Errors, Flush, Record, Replay, Settle, Sink};
+use weir_plugin_sdk::{
+    Batch, Context, Error, Errors, Findings, Flush, Record, Replay, Settle, Sink,
+};
 
 use crate::client::Client;
 use crate::config::ElasticsearchConfig;
 use crate::exchange::{Exchange, WorkerState};
 use crate::operation::{OperationShaper, SourceRecord};
+use crate::preflight;
 use crate::scheduler::{Limits, Scheduler, Settlement, Verdict};
 use crate::worker::Worker;
 use crate::write_plan::{self, WritePlan};
@@ -42,6 +45,7 @@ impl ElasticsearchSink {
         for (class, count) in report.errors {
             out.count_error(class, count);
         }
+        report.numbers.report(out);
         match report.unavailable {
             Some(reason) => out.unavailable(&reason),
             None => out.available(),
@@ -85,6 +89,19 @@ impl Sink for ElasticsearchSink {
         config.check(errors);
     }
 
+    fn check_target(config: &ElasticsearchConfig, findings: &mut Findings) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(preflight::check(config, findings)),
+            Err(error) => findings.error(
+                format!("The check cannot run: {error}."),
+                "Give the process more threads or file descriptors.",
+            ),
+        }
+    }
+
     fn new(config: ElasticsearchConfig, context: &Context) -> Result<Self, Error> {
         let client =
             Client::new(&config).map_err(|reason| Error::fatal("elasticsearch.client", reason))?;
@@ -101,7 +118,13 @@ impl Sink for ElasticsearchSink {
         let bulks = limits.max_in_flight + BULKS_GATHERED;
         let exchange = Arc::new(Exchange::default());
         let scheduler = Scheduler::new(limits, fastrand::Rng::new());
-        let worker = Worker::start(Arc::clone(&exchange), client, scheduler, context.clone());
+        let worker = Worker::start(
+            Arc::clone(&exchange),
+            client,
+            scheduler,
+            config.clone(),
+            context.clone(),
+        );
         let worker =
             worker.map_err(|error| Error::fatal("elasticsearch.thread", error.to_string()))?;
         Ok(ElasticsearchSink {

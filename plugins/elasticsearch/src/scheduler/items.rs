@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use weir_plugin_sdk::SinkMetric;
+
 use super::{FAULTS_MAX, Scheduler, Verdict};
 use crate::bulk_answer::Item;
 use crate::flight::Flight;
@@ -53,6 +55,8 @@ impl Scheduler {
             _ => self.pace.succeeded(),
         }
         self.size.accepted();
+        self.numbers
+            .add(SinkMetric::Items, "retried", again.len() as u64);
         for operation in &mut again {
             operation.retries = operation.retries.saturating_add(1);
         }
@@ -63,9 +67,10 @@ impl Scheduler {
 
     fn end_item(&mut self, operation: Operation, item: &Item, class: ItemClass) -> Ended {
         match class {
-            ItemClass::Stored | ItemClass::Gone => self.end_well(operation, Verdict::Stored),
+            ItemClass::Stored => self.end_well(operation, Verdict::Stored, "stored"),
+            ItemClass::Gone => self.end_well(operation, Verdict::Stored, "gone"),
             ItemClass::Conflict if operation.versioned => {
-                self.end_well(operation, Verdict::Superseded)
+                self.end_well(operation, Verdict::Superseded, "superseded")
             }
             ItemClass::Exists => self.end_existing(operation, item),
             ItemClass::Rejected(code) => self.reject_item(operation, code, item),
@@ -86,7 +91,8 @@ impl Scheduler {
         }
     }
 
-    fn end_well(&mut self, operation: Operation, verdict: Verdict) -> Ended {
+    fn end_well(&mut self, operation: Operation, verdict: Verdict, how: &'static str) -> Ended {
+        self.numbers.add(SinkMetric::Items, how, 1);
         self.breaker.passed(&operation);
         self.settle(operation, verdict);
         Ended::Settled
@@ -97,7 +103,7 @@ impl Scheduler {
         let replay =
             operation.maybe_applied || self.limits.on_conflict == ConflictPolicy::Supersede;
         match replay {
-            true => self.end_well(operation, Verdict::Superseded),
+            true => self.end_well(operation, Verdict::Superseded, "already_there"),
             false => self.reject_item(operation, code::DOCUMENT_EXISTS, item),
         }
     }

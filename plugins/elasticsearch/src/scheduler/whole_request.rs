@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use weir_plugin_sdk::SinkMetric;
+
 use super::items::Ended;
 use super::{FAULTS_MAX, Scheduler};
 use crate::flight::Flight;
@@ -39,10 +41,10 @@ impl Scheduler {
         } else if flight.strikes >= STRIKES_MAX && !single {
             match doubt {
                 Doubt::ServerFault => {
-                    flight.isolating = true;
-                    flight.halve_front();
+                    self.halve(flight, "server_fault");
                 }
                 Doubt::Reset if flight.body_bytes() >= RESET_SUSPECT_BYTES => {
+                    self.numbers.add(SinkMetric::Splits, "reset", 1);
                     self.size.reset(flight.body_bytes());
                 }
                 Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
@@ -51,11 +53,18 @@ impl Scheduler {
         self.fail_alone(flight, reason, now);
     }
 
+    fn halve(&mut self, flight: &mut Flight, cause: &'static str) {
+        self.numbers.add(SinkMetric::Splits, cause, 1);
+        flight.isolating = true;
+        flight.halve_front();
+    }
+
     /// 413: later bodies are smaller; a document that is too large alone is rejected.
     pub(super) fn shrink(&mut self, flight: &mut Flight, reason: &str) {
         self.pace.succeeded();
         let bytes = flight.body_bytes();
         if flight.front().len() > 1 {
+            self.numbers.add(SinkMetric::Splits, "too_large", 1);
             self.size.refused(bytes);
             return;
         }
@@ -84,8 +93,7 @@ impl Scheduler {
         let proved = answers > suspected_at
             || (nothing_else && answers > 0 && flight.failures_in_a_row >= FAULTS_MAX);
         if flight.front().len() > 1 {
-            flight.isolating = true;
-            flight.halve_front();
+            self.halve(flight, "bad_request");
         } else if proved {
             for operation in flight.take_front() {
                 let message = format!(

@@ -6,6 +6,7 @@ mod answers;
 mod bench;
 mod methods;
 mod outages;
+mod preflight;
 mod tls;
 mod tls_front;
 mod verdicts;
