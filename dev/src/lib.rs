@@ -8,6 +8,7 @@
 //! * [`grafana`] evaluates the provisioned alert rule against a real Elasticsearch.
 //! * [`host`] runs `weir` as a real process and reads its log.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
+//! * [`sink`] runs the Elasticsearch sink alone: soak and speed.
 //! * [`scene`] is the reference job under names of its own, for one test.
 
 pub mod bench;
@@ -19,3 +20,4 @@ pub mod judge;
 mod processes;
 pub mod scene;
 pub mod servers;
+pub mod sink;
