@@ -22,6 +22,7 @@ const BODY_MAX_BYTES: usize = 30_000;
 const CHUNK: u64 = 500;
 /// Every so many, a record is poisoned: far from a storm.
 const POISON_EVERY: u64 = 997;
+const PROGRESS_EVERY: u64 = 10_000;
 /// The longest wait for the rest after the faults have ended.
 const SETTLE_MAX: Duration = Duration::from_secs(600);
 /// Records after which memory is compared with its end.
@@ -136,6 +137,12 @@ impl Run {
             let accepted = accepted as u64;
             self.open.extend((first..first + accepted).zip(next..));
             next += accepted;
+            if next / PROGRESS_EVERY != (next - accepted) / PROGRESS_EVERY {
+                eprintln!(
+                    "{next} records written, {} without verdict",
+                    self.open.len()
+                );
+            }
             match accepted {
                 0 => drop(self.flush()?),
                 _ => self.take_verdicts()?,

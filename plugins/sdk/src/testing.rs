@@ -235,6 +235,9 @@ fn no_records(answer: Result<(), PluginError>) -> Consumed {
     }
 }
 
+/// Id and bytes of a part of state; `None` where it has not changed.
+pub type TestStatePart = (u64, Option<Vec<u8>>);
+
 /// A transform under test.
 pub struct TransformHarness {
     bench: Bench,
@@ -308,7 +311,7 @@ impl TransformHarness {
     }
 
     /// Version and parts of the slot's state; `None` in place of the bytes of a part that has not changed.
-    pub fn snapshot(&mut self, slot: u32) -> Result<(u32, Vec<(u64, Option<Vec<u8>>)>), String> {
+    pub fn snapshot(&mut self, slot: u32) -> Result<(u32, Vec<TestStatePart>), String> {
         let mut parts = weir_plugin_api::abi_stable::std_types::RVec::new();
         let version = self
             .object
