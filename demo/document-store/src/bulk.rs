@@ -218,6 +218,12 @@ fn parse_metadata(
             }
         }
     }
+    let versioned = operation.version.is_some() || operation.version_type != VersionType::Internal;
+    if action == Action::Update && versioned {
+        return Err(ApiError::illegal_argument(
+            "Update requests do not support versioning. Please use `if_seq_no` and `if_primary_term` instead",
+        ));
+    }
     Ok(operation)
 }
 
@@ -283,9 +289,6 @@ fn validate(operation: &Operation, failures: &mut Vec<String>) {
                     "create operations only support internal versioning. use index instead"
                         .to_owned(),
                 );
-            } else if operation.action == Action::Update {
-                failures
-                    .push("external versioning is not supported for update operations".to_owned());
             } else if operation.id.is_none() {
                 failures.push("an id must be provided if version type or value are set".to_owned());
             }

@@ -13,7 +13,7 @@ pub const POISON: &str = "\"poison\"";
 /// A record that no request takes says this.
 pub const REQUEST_POISON: &str = "\"request_poison\"";
 /// Between two faults up to this many bulks get through, so that the run ends.
-const GOOD_BULKS_MAX: u64 = 12;
+const GOOD_BULKS_MAX: u64 = 60;
 /// A sink that pauses sends none; the next fault comes all the same.
 const PAUSE_MAX: Duration = Duration::from_millis(300);
 const QUEUED_MAX: usize = 2;
