@@ -10,6 +10,7 @@
 //! * [`host`] runs `weir` as a real process and reads its log.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
 //! * [`proxy`] is a network that can be cut, silenced and slowed.
+//! * [`sink`] runs the Elasticsearch sink alone: soak and speed.
 //! * [`scene`] is the reference job under names of its own, for one test.
 
 pub mod bench;
@@ -23,3 +24,4 @@ mod processes;
 pub mod proxy;
 pub mod scene;
 pub mod servers;
+pub mod sink;

@@ -29,6 +29,10 @@ enum Command {
     Docs(commands::docs::Docs),
     /// Reads random and damaged checkpoint records: the reader must not panic.
     FuzzCheckpoints(commands::fuzz::FuzzCheckpoints),
+    /// Runs many records through the Elasticsearch sink while its server fails at random, and judges the result.
+    SinkSoak(commands::sink::SinkSoak),
+    /// Measures the Elasticsearch sink against a bare loop of the same requests (release build; starts its own server).
+    SinkBench(commands::sink::SinkBench),
     /// Runs a real Kafka in the foreground and prints its address.
     Kafka,
     /// Runs a real Elasticsearch in the foreground and prints its address.
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         Command::BareLoop(arguments) => arguments.run(),
         Command::Docs(arguments) => arguments.run(),
         Command::FuzzCheckpoints(arguments) => arguments.run(),
+        Command::SinkSoak(arguments) => arguments.run(),
+        Command::SinkBench(arguments) => arguments.run(),
         Command::Kafka => commands::foreground::kafka(),
         Command::Elasticsearch(arguments) => commands::foreground::elasticsearch(arguments),
     };

@@ -20,7 +20,6 @@ fn seed() -> Result<u64> {
 }
 
 #[test]
-#[ignore = "open finding, see chaos_findings.rs: seed 1 has left the windows' host without a commit for 180 s"]
 fn nothing_is_lost_or_doubled_while_everything_fails() -> Result<()> {
     let outcome = run(&Options {
         seed: seed()?,

@@ -14,7 +14,6 @@ const SETTLED: Duration = Duration::from_secs(120);
 /// The active host is stopped in the middle of its work for longer than its session and its transaction, and Kafka
 /// restarts meanwhile: it comes to itself in a cluster that has forgotten both.
 #[test]
-#[ignore = "open finding: the host stays alive and commits nothing more"]
 fn a_host_that_slept_through_a_restart_of_kafka_goes_on() -> Result<()> {
     let mut kafka = KafkaServer::start()?;
     let scene = Scene::on("slept", &kafka.bootstrap(), &shared_elasticsearch()?);

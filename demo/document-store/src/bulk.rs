@@ -14,7 +14,7 @@ pub enum Action {
     Index,
     Create,
     Delete,
-    /// Read, and answered with an item error: this store serves no partial updates.
+    /// Merges `doc` into the document; with `doc_as_upsert` it becomes the document where none is.
     Update,
 }
 
@@ -71,6 +71,8 @@ pub struct Operation {
     pub id: Option<String>,
     pub version: Option<i64>,
     pub version_type: VersionType,
+    /// Taken and without effect: there is one shard.
+    pub routing: Option<String>,
     /// The source line without its newline; empty for `delete`.
     pub source: Bytes,
 }
@@ -188,6 +190,7 @@ fn parse_metadata(
         id: None,
         version: None,
         version_type: VersionType::Internal,
+        routing: None,
         source: Bytes::new(),
     };
     for (name, value) in metadata {
@@ -198,9 +201,9 @@ fn parse_metadata(
             "version_type" | "_version_type" => {
                 operation.version_type = VersionType::parse(&text(name, value, number)?)?;
             }
-            // Taken and without effect here: one shard, no pipelines, no mapping.
-            "routing"
-            | "pipeline"
+            "routing" => operation.routing = Some(text(name, value, number)?),
+            // Taken and without effect here: no pipelines, no mapping.
+            "pipeline"
             | "require_alias"
             | "require_data_stream"
             | "dynamic_templates"
@@ -214,6 +217,12 @@ fn parse_metadata(
                 )));
             }
         }
+    }
+    let versioned = operation.version.is_some() || operation.version_type != VersionType::Internal;
+    if action == Action::Update && versioned {
+        return Err(ApiError::illegal_argument(
+            "Update requests do not support versioning. Please use `if_seq_no` and `if_primary_term` instead",
+        ));
     }
     Ok(operation)
 }
@@ -280,9 +289,6 @@ fn validate(operation: &Operation, failures: &mut Vec<String>) {
                     "create operations only support internal versioning. use index instead"
                         .to_owned(),
                 );
-            } else if operation.action == Action::Update {
-                failures
-                    .push("external versioning is not supported for update operations".to_owned());
             } else if operation.id.is_none() {
                 failures.push("an id must be provided if version type or value are set".to_owned());
             }

@@ -1,10 +1,11 @@
 //! Scripted faults: what a test makes the store do wrong, request by request or item by item.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::bulk::Operation;
@@ -98,6 +99,8 @@ pub enum ItemsChange {
     ForeignIds(&'static str),
     /// Every item names this action.
     ForeignAction(&'static str),
+    /// Every item says this of the failure store.
+    FailureStore(&'static str),
 }
 
 /// Which operations an [`ItemFault`] meets.
@@ -216,6 +219,8 @@ struct Script {
     standing: Option<BulkFault>,
     items: Vec<ItemFault>,
     root_status: Option<u16>,
+    /// Answers by path, without the query.
+    answers: BTreeMap<String, (u16, Value)>,
 }
 
 impl Faults {
@@ -242,6 +247,17 @@ impl Faults {
     /// The status of `GET /`, for example 405 as some stripped builds answer; `None`: 200.
     pub fn set_root_status(&self, status: Option<u16>) {
         self.script().root_status = status;
+    }
+
+    /// Every request of this path (without the query, as `/_nodes/_local`) that is no bulk is answered like this.
+    pub fn set_answer(&self, path: &str, status: u16, body: Value) {
+        self.script()
+            .answers
+            .insert(path.to_owned(), (status, body));
+    }
+
+    pub(crate) fn answer(&self, path: &str) -> Option<(u16, Value)> {
+        self.script().answers.get(path).cloned()
     }
 
     /// Ends every fault. Requests that are held by a gate stay held.

@@ -86,11 +86,14 @@ async fn handle_bulk(
         operations: seen.to_vec(),
     });
     let fault = shared.faults.next_bulk();
-    let filter_path = request.parameter("filter_path");
+    let parameters = serve_bulk::Parameters {
+        filter_path: request.parameter("filter_path"),
+        require_alias: request.flag("require_alias"),
+    };
     let mut stopped = shared.stops();
     let task = tokio::spawn(async move {
         tokio::select! {
-            outcome = serve_bulk::serve(&shared, fault, operations, filter_path) => outcome,
+            outcome = serve_bulk::serve(&shared, fault, operations, parameters) => outcome,
             _ = stopped.changed() => Outcome::Silence,
         }
     });
@@ -105,6 +108,9 @@ async fn handle_bulk(
 }
 
 fn answer_other(shared: &Shared, request: &Request, names: &[&str]) -> Result<Answer, ApiError> {
+    if let Some((status, body)) = shared.faults.answer(request.uri.path()) {
+        return Ok(answer::json(status, &body));
+    }
     match names {
         [] => Ok(root(shared, request)),
         ["_cluster", "health"] | ["_cluster", "health", _] => Ok(health(shared, request)),
@@ -282,6 +288,11 @@ struct FoundDocument<'a> {
 
 fn manage_index(shared: &Shared, request: &Request, index: &str) -> Result<Answer, ApiError> {
     let mut storage = shared.storage();
+    if matches!(request.method, Method::GET | Method::HEAD)
+        && let Some(found) = storage.describe(index)
+    {
+        return Ok(reply(request, 200, found));
+    }
     let absent = storage.index(index).is_none();
     match request.method {
         Method::PUT => {
@@ -303,11 +314,6 @@ fn manage_index(shared: &Shared, request: &Request, index: &str) -> Result<Answe
             storage.delete_index(index);
             Ok(reply(request, 200, json!({"acknowledged": true})))
         }
-        Method::GET | Method::HEAD => Ok(reply(
-            request,
-            200,
-            json!({index: {"aliases": {}, "mappings": {}, "settings": {}}}),
-        )),
         _ => Ok(wrong_method(request, "GET, HEAD, PUT, DELETE")),
     }
 }
@@ -322,6 +328,7 @@ fn authenticate(wanted: &Authentication, request: &Request) -> Result<(), ApiErr
             )
         }
         Authentication::ApiKey { encoded } => format!("ApiKey {encoded}"),
+        Authentication::Bearer { token } => format!("Bearer {token}"),
     };
     let path = request.uri.path();
     let reason = match request.headers.get(AUTHORIZATION) {

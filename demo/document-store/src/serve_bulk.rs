@@ -12,6 +12,12 @@ use crate::faults::{BulkFault, ItemsChange};
 use crate::server::Shared;
 use crate::storage::{Applied, Stored};
 
+/// The parameters of the URL that have an effect.
+pub(crate) struct Parameters {
+    pub filter_path: Option<String>,
+    pub require_alias: bool,
+}
+
 /// What the client gets.
 pub(crate) enum Outcome {
     Answer(Box<Answer>),
@@ -25,7 +31,7 @@ pub(crate) async fn serve(
     shared: &Shared,
     fault: BulkFault,
     operations: Result<Vec<Operation>, ApiError>,
-    filter_path: Option<String>,
+    parameters: Parameters,
 ) -> Outcome {
     match &fault {
         BulkFault::Status {
@@ -42,14 +48,16 @@ pub(crate) async fn serve(
         BulkFault::HoldBeforeApply(gate) => gate.passed().await,
         _ => {}
     }
-    let (status, mut body) = match operations.and_then(|operations| apply(shared, &operations)) {
+    let (status, mut body) = match operations
+        .and_then(|operations| apply(shared, &operations, parameters.require_alias))
+    {
         Ok(body) => (200, body),
         Err(error) => (error.status, error.body()),
     };
     if let BulkFault::Items(change) = &fault {
         change_items(&mut body, *change);
     }
-    if let Some(paths) = filter_path.filter(|_| status == 200) {
+    if let Some(paths) = parameters.filter_path.filter(|_| status == 200) {
         body = answer::filter_path(body, &paths);
     }
     answer_bulk(fault, status, Bytes::from(body.to_string())).await
@@ -78,7 +86,11 @@ async fn answer_bulk(fault: BulkFault, status: u16, bytes: Bytes) -> Outcome {
 }
 
 /// Applies the operations in order; each is stored or refused by itself.
-fn apply(shared: &Shared, operations: &[Operation]) -> Result<Value, ApiError> {
+fn apply(
+    shared: &Shared,
+    operations: &[Operation],
+    require_alias: bool,
+) -> Result<Value, ApiError> {
     let started_at = Instant::now();
     let scripted = shared.faults.judge(operations)?;
     let mut storage = shared.storage();
@@ -92,7 +104,7 @@ fn apply(shared: &Shared, operations: &[Operation]) -> Result<Value, ApiError> {
                     id: operation.id.clone().unwrap_or_default(),
                     outcome: Err(error),
                 },
-                None => storage.apply(operation),
+                None => storage.apply(operation, require_alias),
             };
             errors |= applied.outcome.is_err();
             item(operation, &applied)
@@ -168,6 +180,14 @@ fn change_items(body: &mut Value, change: ItemsChange) {
                 rename_action(item, action);
             }
         }
+        ItemsChange::FailureStore(word) => items
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .flat_map(Map::values_mut)
+            .filter_map(Value::as_object_mut)
+            .for_each(|item| {
+                item.insert("failure_store".to_owned(), word.into());
+            }),
         ItemsChange::ErrorsFlag(_) => {}
     }
 }

@@ -70,6 +70,9 @@ pub enum Authentication {
     ApiKey {
         encoded: String,
     },
+    Bearer {
+        token: String,
+    },
 }
 
 /// What a body above the limit gets.
@@ -226,6 +229,25 @@ impl DocumentStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *current = authentication;
+    }
+
+    /// Makes an alias whose writes go to `write_index`, or nowhere; an older one of that name is replaced.
+    pub fn put_alias(&self, alias: &str, write_index: Option<&str>) {
+        self.shared.storage().put_alias(alias, write_index);
+    }
+
+    /// Makes a data stream with one backing index, which bears its name here.
+    pub fn create_data_stream(&self, name: &str) {
+        self.shared.storage().create_data_stream(name);
+    }
+
+    /// Whether a write to an index that is not there creates it (`action.auto_create_index`).
+    pub fn set_auto_create(&self, on: bool) {
+        self.shared.storage().set_auto_create(on);
+    }
+
+    pub fn create_index(&self, name: &str) {
+        self.shared.storage().create_index(name);
     }
 
     pub fn document(&self, index: &str, id: &str) -> Option<Document> {

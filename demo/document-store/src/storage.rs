@@ -1,11 +1,11 @@
-//! Indices and documents with their versions, in bounded memory.
+//! Indices and documents with their versions, in bounded memory; aliases and data streams as far as writes see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::bulk::{Action, Operation, VersionType};
 use crate::error::ApiError;
@@ -91,6 +91,11 @@ impl Index {
 /// All indices. Both limits hold over all of them together.
 pub(crate) struct Storage {
     indices: BTreeMap<String, Index>,
+    /// The index that takes the writes of each alias, if one does.
+    aliases: BTreeMap<String, Option<String>>,
+    data_streams: BTreeSet<String>,
+    /// A write to an index that is not there creates it.
+    auto_create: bool,
     documents_max: usize,
     bytes_max: usize,
     documents: usize,
@@ -102,6 +107,9 @@ impl Storage {
     pub fn new(documents_max: usize, bytes_max: usize) -> Self {
         Self {
             indices: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            data_streams: BTreeSet::new(),
+            auto_create: true,
             documents_max,
             bytes_max,
             documents: 0,
@@ -136,26 +144,124 @@ impl Storage {
         true
     }
 
+    /// Writes to `alias` go to `write_index`, or nowhere.
+    pub fn put_alias(&mut self, alias: &str, write_index: Option<&str>) {
+        self.aliases
+            .insert(alias.to_owned(), write_index.map(str::to_owned));
+    }
+
+    pub fn create_data_stream(&mut self, name: &str) {
+        self.data_streams.insert(name.to_owned());
+        self.create_index(name);
+    }
+
+    pub fn set_auto_create(&mut self, on: bool) {
+        self.auto_create = on;
+    }
+
+    /// What `GET /name` says of an index, an alias or a data stream.
+    pub fn describe(&self, name: &str) -> Option<Value> {
+        if let Some(write_index) = self.aliases.get(name) {
+            let index = write_index.as_deref().unwrap_or("behind-the-alias");
+            let alias = json!({ name: { "is_write_index": write_index.is_some() } });
+            return Some(json!({ index: { "aliases": alias, "mappings": {}, "settings": {} } }));
+        }
+        self.indices.get(name)?;
+        let mut state = json!({ "aliases": {}, "mappings": {}, "settings": {} });
+        if self.data_streams.contains(name)
+            && let Some(state) = state.as_object_mut()
+        {
+            state.insert("data_stream".to_owned(), name.into());
+            return Some(json!({ format!(".ds-{name}-000001"): state }));
+        }
+        Some(json!({ name: state }))
+    }
+
     /// Applies one operation; the operations of a request are applied in their order.
-    pub fn apply(&mut self, operation: &Operation) -> Applied {
+    pub fn apply(&mut self, operation: &Operation, require_alias: bool) -> Applied {
         let id = operation
             .id
             .clone()
             .unwrap_or_else(|| format!("auto-{:016x}", self.next_seq_no));
-        let outcome = check_index_name(&operation.index)
-            .and_then(|()| check_id(&id))
-            .and_then(|()| match operation.action {
+        let outcome = self.resolve(operation, require_alias).and_then(|index| {
+            check_id(&id)?;
+            let operation = &Operation {
+                index,
+                ..operation.clone()
+            };
+            match operation.action {
                 Action::Index | Action::Create => self.write(operation, &id),
                 Action::Delete => self.delete(operation, &id),
-                Action::Update => Err(ApiError::illegal_argument(
-                    "this document store serves no update",
-                )),
-            });
+                Action::Update => self.update(operation, &id),
+            }
+        });
         Applied { id, outcome }
+    }
+
+    /// The index that an operation goes to.
+    fn resolve(&self, operation: &Operation, require_alias: bool) -> Result<String, ApiError> {
+        let name = &operation.index;
+        check_index_name(name)?;
+        if let Some(write_index) = self.aliases.get(name) {
+            let missing = || {
+                ApiError::illegal_argument(format!(
+                    "no write index is defined for alias [{name}]. The write index may be explicitly disabled using \
+                     is_write_index=false or the alias points to multiple indices without one being designated as a \
+                     write index"
+                ))
+            };
+            return write_index.clone().ok_or_else(missing);
+        }
+        if require_alias {
+            let reason = format!(
+                "no such index [{name}] and [require_alias] request flag is [true] and [{name}] is not an alias"
+            );
+            return Err(ApiError::new(404, "index_not_found_exception", reason));
+        }
+        if self.data_streams.contains(name) && operation.action != Action::Create {
+            return Err(ApiError::illegal_argument(
+                "only write ops with an op_type of create are allowed in data streams",
+            ));
+        }
+        if !self.auto_create && !self.indices.contains_key(name) {
+            return Err(ApiError::index_not_found(name));
+        }
+        Ok(name.clone())
+    }
+
+    fn update(&mut self, operation: &Operation, id: &str) -> Result<Stored, ApiError> {
+        let parsing = |error: serde_json::Error| {
+            ApiError::new(400, "x_content_parse_exception", error.to_string())
+        };
+        let request: UpdateRequest = serde_json::from_slice(&operation.source).map_err(parsing)?;
+        let current = self
+            .index(&operation.index)
+            .and_then(|index| index.document(id));
+        let merged = match current.map(Document::json) {
+            Some(mut document) => {
+                merge(&mut document, request.doc);
+                document
+            }
+            None if request.doc_as_upsert => request.doc,
+            None => {
+                let reason = format!("[{id}]: document missing");
+                return Err(ApiError::new(404, "document_missing_exception", reason));
+            }
+        };
+        let whole = Operation {
+            action: Action::Index,
+            source: Bytes::from(merged.to_string()),
+            ..operation.clone()
+        };
+        self.write(&whole, id)
     }
 
     fn write(&mut self, operation: &Operation, id: &str) -> Result<Stored, ApiError> {
         let (source, timestamp_ms) = parse_source(&operation.source)?;
+        if timestamp_ms.is_none() && self.data_streams.contains(&operation.index) {
+            let reason = "[1:1] data stream timestamp field [@timestamp] is missing";
+            return Err(ApiError::new(400, "document_parsing_exception", reason));
+        }
         let index = self.indices.entry(operation.index.clone()).or_default();
         let old_weight = index.documents.get(id).map(weight);
         if operation.action == Action::Create
@@ -234,6 +340,25 @@ impl Storage {
             },
             status: if removed.is_some() { 200 } else { 404 },
         })
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct UpdateRequest {
+    doc: Value,
+    #[serde(default)]
+    doc_as_upsert: bool,
+}
+
+/// Members of objects are merged, everything else is replaced.
+fn merge(target: &mut Value, source: Value) {
+    match (target, source) {
+        (Value::Object(target), Value::Object(source)) => {
+            for (name, value) in source {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, source) => *target = source,
     }
 }
 

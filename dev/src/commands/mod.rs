@@ -6,4 +6,5 @@ pub mod docs;
 pub mod foreground;
 pub mod fuzz;
 mod signals;
+pub mod sink;
 pub mod with_servers;

@@ -34,6 +34,18 @@ const UNPRIVILEGED_ID: u32 = 65_534;
 pub struct ElasticsearchOptions {
     /// Turns security on, with this password for the user `elastic`.
     pub password: Option<String>,
+    /// Speaks TLS on the HTTP port; needs `password`.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM texts of the HTTP port's TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The server's certificate, for 127.0.0.1.
+    pub certificate: String,
+    pub key: String,
+    /// What signed it; also whose client certificates are taken, where one is shown.
+    pub authority: String,
 }
 
 /// A single node; ends with this value.
@@ -75,12 +87,16 @@ impl ElasticsearchServer {
         Ok(server)
     }
 
-    /// `http://127.0.0.1:PORT`, the same over restarts.
+    /// `http://127.0.0.1:PORT`, or `https://...`, the same over restarts.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = match self.options.tls {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// The port of that URL.
+    /// The port of HTTP, the same over restarts.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -126,6 +142,12 @@ impl ElasticsearchServer {
             port: 0,
             transport_port: 0,
         };
+        if let Some(tls) = &server.options.tls {
+            let config = server.home().join("config");
+            fs::write(config.join("http.crt"), &tls.certificate)?;
+            fs::write(config.join("http.key"), &tls.key)?;
+            fs::write(config.join("ca.crt"), &tls.authority)?;
+        }
         if let Some(id) = server.drop_to {
             give_to(server.dir.path(), id)?;
         }
@@ -189,11 +211,27 @@ impl ElasticsearchServer {
             format!("transport.port={}", self.transport_port),
         ]
         .into_iter()
-        .chain(security.then(|| "xpack.security.http.ssl.enabled=false".to_owned()))
+        .chain(security.then(|| {
+            let tls = self.options.tls.is_some();
+            format!("xpack.security.http.ssl.enabled={tls}")
+        }))
+        .chain(self.options.tls.iter().flat_map(|_| {
+            [
+                "certificate=http.crt",
+                "key=http.key",
+                "certificate_authorities=ca.crt",
+                "client_authentication=optional",
+            ]
+            .map(|setting| format!("xpack.security.http.ssl.{setting}"))
+        }))
         .collect()
     }
 
     fn run(&mut self) -> Result<()> {
+        if self.options.tls.is_some() {
+            // Its log says when it is up, so an older run must not.
+            let _ = fs::remove_file(self.dir.log_path());
+        }
         let log = self.dir.open_log()?;
         let errors = log.try_clone()?;
         let process = Guarded::spawn(self.home().join("bin/elasticsearch"), |command| {
@@ -232,7 +270,12 @@ impl ElasticsearchServer {
             if let Some(status) = process.try_wait()? {
                 bail!("Elasticsearch ended while starting ({status})");
             }
-            if agent.get(&url).call().is_ok() {
+            // The client here speaks no TLS; what the server says of itself in its log has to do then.
+            let is_up = match self.options.tls {
+                Some(_) => self.dir.log_tail(400).contains("] started {"),
+                None => agent.get(&url).call().is_ok(),
+            };
+            if is_up {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(100));

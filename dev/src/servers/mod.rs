@@ -8,7 +8,7 @@ mod maven;
 mod ports;
 mod run_dir;
 
-pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer};
+pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer, TlsFiles};
 pub use guarded::Guarded;
 pub use kafka::KafkaServer;
 pub use maven::{ELASTICSEARCH_VERSION, KAFKA_VERSION, cache_dir};

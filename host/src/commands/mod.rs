@@ -54,9 +54,9 @@ fn answered(answer: std::io::Result<u8>) -> u8 {
 }
 
 fn validate_file(global: &GlobalOptions, options: &ValidateOptions) -> std::io::Result<u8> {
-    let (mut outcome, _) = load::load(&global.file, ParseMode::Run);
+    let (mut outcome, catalog) = load::load(&global.file, ParseMode::Run);
     if let (true, Ok(topology)) = (options.online, &mut outcome) {
-        let report = online::ask(topology);
+        let report = online::ask(topology, &catalog);
         match report.has_errors() {
             true => outcome = Err(report),
             false => topology.warnings = report,

@@ -38,6 +38,11 @@ impl Flow {
             for (class, count) in sink.take_errors() {
                 counters[self.sink_counters[index]].add_sink_errors(&class, count);
             }
+            for (metric, label, value) in sink.take_numbers() {
+                counters[self.sink_counters[index]]
+                    .sink
+                    .take(metric, &label, value);
+            }
             let (name, class) = (node.name.clone(), sink.plugin.clone());
             for verdict in verdicts {
                 self.take_verdict(&name, &class, verdict)?;

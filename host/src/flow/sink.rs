@@ -170,6 +170,14 @@ impl PluginSink {
             .collect()
     }
 
+    /// Other numbers that the plugin reported since the last call, as (metric, label, value).
+    pub fn take_numbers(&mut self) -> impl Iterator<Item = (u32, String, u64)> {
+        let numbers = std::mem::take(&mut self.settlements.numbers);
+        numbers
+            .into_iter()
+            .map(|number| (number.metric, number.label.into_string(), number.value))
+    }
+
     /// Deliveries so far belong to no record any more; the plugin still settles them.
     pub fn disown(&mut self) {
         let open = self.deliveries.iter_mut().flatten();

@@ -117,6 +117,83 @@ pub(super) const SINK_ERRORS: Metric = Metric {
     labels: &["pipeline", "task", "node", "class"],
     help: "Errors that the target of a sink answered with.",
 };
+pub(super) const SINK_ITEMS: Metric = Metric {
+    name: "weir_sink_items_total",
+    kind: MetricKind::Counter,
+    unit: "operations",
+    labels: &["pipeline", "task", "node", "outcome"],
+    help: "Operations of a sink by how their last answer was.",
+};
+pub(super) const SINK_OPERATIONS: Metric = Metric {
+    name: "weir_sink_operations_total",
+    kind: MetricKind::Counter,
+    unit: "operations",
+    labels: &["pipeline", "task", "node", "method"],
+    help: "Operations that a sink sent, repetitions included.",
+};
+pub(super) const SINK_REQUESTS: Metric = Metric {
+    name: "weir_sink_requests_total",
+    kind: MetricKind::Counter,
+    unit: "requests",
+    labels: &["pipeline", "task", "node", "class"],
+    help: "Requests of a sink by what became of them.",
+};
+pub(super) const SINK_REQUEST_BYTES: Metric = Metric {
+    name: "weir_sink_request_bytes_total",
+    kind: MetricKind::Counter,
+    unit: "bytes",
+    labels: &["pipeline", "task", "node", "encoding"],
+    help: "Bytes of the bodies that a sink sent, before (`raw`) and after compression (`sent`).",
+};
+pub(super) const SINK_SPLITS: Metric = Metric {
+    name: "weir_sink_splits_total",
+    kind: MetricKind::Counter,
+    unit: "requests",
+    labels: &["pipeline", "task", "node", "cause"],
+    help: "Requests of a sink that were divided and sent again in parts.",
+};
+pub(super) const SINK_PENDING: Metric = Metric {
+    name: "weir_sink_pending_records",
+    kind: MetricKind::Gauge,
+    unit: "records",
+    labels: &["pipeline", "task", "node"],
+    help: "Records that a sink has accepted and not settled.",
+};
+pub(super) const SINK_IN_FLIGHT: Metric = Metric {
+    name: "weir_sink_requests_in_flight",
+    kind: MetricKind::Gauge,
+    unit: "requests",
+    labels: &["pipeline", "task", "node"],
+    help: "Requests of a sink that are on their way.",
+};
+pub(super) const SINK_BLOCKED: Metric = Metric {
+    name: "weir_sink_blocked_records",
+    kind: MetricKind::Gauge,
+    unit: "records",
+    labels: &["pipeline", "task", "node"],
+    help: "Records of a sink that wait for another one on the same document.",
+};
+pub(super) const SINK_OLDEST_PENDING: Metric = Metric {
+    name: "weir_sink_oldest_pending_seconds",
+    kind: MetricKind::Gauge,
+    unit: "seconds",
+    labels: &["pipeline", "task", "node"],
+    help: "Age of the oldest record that a sink has accepted and not settled.",
+};
+pub(super) const SINK_TARGET_UP: Metric = Metric {
+    name: "weir_sink_target_up",
+    kind: MetricKind::Gauge,
+    unit: "1 if it works, else 0",
+    labels: &["pipeline", "task", "node", "target"],
+    help: "Whether a node took the last request that a sink sent to it.",
+};
+pub(super) const SINK_REQUEST_DURATION: Metric = Metric {
+    name: "weir_sink_request_duration_seconds",
+    kind: MetricKind::Histogram,
+    unit: "seconds",
+    labels: &["pipeline", "task", "node"],
+    help: "How long a request of a sink took, from its first byte to its whole answer.",
+};
 pub(super) const TASK_STATE: Metric = Metric {
     name: "weir_task_state",
     kind: MetricKind::Gauge,
@@ -152,6 +229,17 @@ pub const CATALOGUE: &[Metric] = &[
     PLUGIN_CALL_DURATION,
     CHECKPOINT_DURATION,
     SINK_ERRORS,
+    SINK_ITEMS,
+    SINK_OPERATIONS,
+    SINK_REQUESTS,
+    SINK_REQUEST_BYTES,
+    SINK_SPLITS,
+    SINK_PENDING,
+    SINK_IN_FLIGHT,
+    SINK_BLOCKED,
+    SINK_OLDEST_PENDING,
+    SINK_TARGET_UP,
+    SINK_REQUEST_DURATION,
     TASK_STATE,
     HOST_UP,
     HOST_RESTARTS,

@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::DurationHistogram;
+use super::{DurationHistogram, SinkNumbers};
 
 /// Distinct classes of sink errors kept per node. Classes come from plugins, so their number is not ours to
 /// trust; every built-in sink has fewer than ten.
@@ -103,6 +103,8 @@ pub struct NodeCounters {
     pub call_durations: DurationHistogram,
     /// Errors that a sink's target answered with, by class.
     pub sink_errors: Vec<(String, u64)>,
+    /// What else a sink reports.
+    pub sink: SinkNumbers,
 }
 
 impl NodeCounters {
@@ -223,6 +225,9 @@ impl TaskCounters {
     /// A new run of the task goes on with these counters: what was pending is given back, nothing is assigned.
     pub(super) fn resume(&mut self) {
         self.rewind_pending();
+        self.nodes
+            .iter_mut()
+            .for_each(|node| node.sink.reset_gauges());
         for partition in &mut self.partitions {
             partition.lag_records = None;
             partition.watermark_ms = None;

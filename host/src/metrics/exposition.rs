@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 
 use super::catalogue::{
     BUILD_INFO, CHECKPOINT_DURATION, DERIVED_RECORDS, Metric, MetricKind, PLUGIN_CALL_DURATION,
-    RECORDS_PENDING, RECORDS_SETTLED, SINK_ERRORS, SOURCE_LAG, SOURCE_LOST_RECORDS, SOURCE_RECORDS,
-    TASK_STATE, WATERMARK,
+    RECORDS_PENDING, RECORDS_SETTLED, SINK_ERRORS, SINK_REQUEST_DURATION, SOURCE_LAG,
+    SOURCE_LOST_RECORDS, SOURCE_RECORDS, TASK_STATE, WATERMARK,
 };
 use super::{DurationHistogram, Outcome, Outcomes, TaskSnapshot};
 use crate::status::{TaskState, TaskView};
@@ -64,6 +64,7 @@ impl Collector for HostSnapshot {
         self.encode_partitions(&mut encoder)?;
         self.encode_records(&mut encoder)?;
         self.encode_durations(&mut encoder)?;
+        self.encode_sinks(&mut encoder)?;
         self.encode_states(&mut encoder)
     }
 }
@@ -130,6 +131,43 @@ impl HostSnapshot {
         }
         self.family(encoder, PLUGIN_CALL_DURATION, calls)?;
         self.family(encoder, CHECKPOINT_DURATION, checkpoints)
+    }
+
+    fn encode_sinks(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let nodes = || {
+            let of_task = |(task, snapshot): (&u32, &Arc<TaskSnapshot>)| {
+                let nodes = snapshot.nodes().to_vec().into_iter();
+                let task = task.to_string();
+                nodes
+                    .map(move |node| (task.clone(), node))
+                    .collect::<Vec<_>>()
+            };
+            self.snapshots.iter().flat_map(of_task)
+        };
+        let mut families: BTreeMap<&str, (Metric, Vec<Sample>)> = BTreeMap::new();
+        let mut durations = Vec::new();
+        for (task, node) in nodes() {
+            for (metric, values) in node.sink.families() {
+                let (_, samples) = families.entry(metric.name).or_insert((metric, Vec::new()));
+                samples.extend(values.into_iter().map(|(label, value)| {
+                    let mut labels = vec![task.clone(), node.node.clone()];
+                    labels.extend((!label.is_empty()).then(|| label.to_owned()));
+                    let value = match metric.kind {
+                        MetricKind::Counter => Value::Counter(value as u64),
+                        MetricKind::Gauge | MetricKind::Histogram => Value::Gauge(value),
+                    };
+                    (labels, value)
+                }));
+            }
+            if node.sink.request_durations.count() > 0 {
+                let durations_of_node = Value::Histogram(node.sink.request_durations.clone());
+                durations.push((vec![task, node.node], durations_of_node));
+            }
+        }
+        for (metric, samples) in families.into_values() {
+            self.family(encoder, metric, samples)?;
+        }
+        self.family(encoder, SINK_REQUEST_DURATION, durations)
     }
 
     fn encode_states(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

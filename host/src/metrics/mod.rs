@@ -9,6 +9,7 @@ mod counters;
 mod exposition;
 mod histogram;
 mod registry;
+mod sink_numbers;
 
 pub use catalogue::{CATALOGUE, Metric, MetricKind, catalogue_markdown};
 pub(crate) use catalogue::{HOST_RESTARTS, HOST_UP};
@@ -19,3 +20,4 @@ pub use counters::{
 pub(crate) use exposition::Exposition;
 pub use histogram::{BUCKET_BOUNDS_MS, DurationHistogram};
 pub use registry::{HostMetrics, PUBLISH_INTERVAL, TaskMeter};
+pub use sink_numbers::SinkNumbers;

@@ -10,7 +10,7 @@ use weir_plugin_api::abi_stable::std_types::RStr;
 use weir_plugin_api::{CreateContext, PluginDeclRef, PluginError};
 
 use super::Kind;
-use super::config::{self, ConfigError, Description};
+use super::config::{self, ConfigError, Description, TargetFinding};
 use super::inspect::inspect;
 use super::instance::{CallError, Creation, SinkInstance, TransformInstance};
 use super::load::load;
@@ -255,6 +255,16 @@ impl Catalog {
     pub fn describe(&self, name: &str, config: &Value) -> Result<Description, Refused> {
         self.ask(name, "describe itself", |plugin| {
             config::describe(plugin, config)
+        })
+    }
+
+    /// Lets a sink ask its target, over the network, whether it can be written under a configuration without errors.
+    ///
+    /// # Errors
+    /// The plugin cannot be used, or panics.
+    pub fn check_target(&self, name: &str, config: &Value) -> Result<Vec<TargetFinding>, Refused> {
+        self.ask(name, "ask its target", |plugin| {
+            config::check_target(plugin, config)
         })
     }
 

@@ -15,6 +15,17 @@ pub struct ConfigError {
     pub message: String,
 }
 
+/// What a sink found out about its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFinding {
+    /// Nothing can be written until it is repaired.
+    pub is_error: bool,
+    /// One sentence of cause.
+    pub message: String,
+    /// One sentence of cure.
+    pub help: String,
+}
+
 /// Whose records a result depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -118,6 +129,23 @@ pub(super) fn describe(plugin: PluginDeclRef, config: &Value) -> Result<Descript
         timers: description.timers != 0,
         replay,
     })
+}
+
+/// What a sink finds out about its target.
+pub(super) fn check_target(
+    plugin: PluginDeclRef,
+    config: &Value,
+) -> Result<Vec<TargetFinding>, String> {
+    let json = config.to_string();
+    let findings = plugin.check_target()(json.as_str().into())
+        .into_result()
+        .map_err(said)?;
+    let findings = findings.iter().map(|finding| TargetFinding {
+        is_error: finding.severity == api::severity::ERROR,
+        message: one_line(&finding.message),
+        help: one_line(&finding.help),
+    });
+    Ok(findings.collect())
 }
 
 fn said(error: PluginError) -> String {

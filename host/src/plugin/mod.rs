@@ -15,7 +15,7 @@ mod protocol;
 mod refused;
 
 pub use catalog::{Catalog, Entry, Found, Unusable};
-pub use config::{ConfigError, Description, Replay, Scope};
+pub use config::{ConfigError, Description, Replay, Scope, TargetFinding};
 pub use inspect::{FILE_BYTES_MAX, Inspected, inspect};
 pub use instance::{
     CallError, CallErrorKind, Creation, Processed, SinkInstance, Snapshot, TransformInstance,

@@ -172,6 +172,10 @@ codes! {
 
     error ONLINE_KAFKA = "online.kafka": "Kafka did not answer (`weir validate --online` only).";
     warning ONLINE_TOPIC = "online.topic": "A source topic does not exist (`weir validate --online` only).";
+    error ONLINE_SINK =
+        "online.sink": "The target of a sink cannot be written as configured (`weir validate --online` only).";
+    warning ONLINE_SINK_WARNING =
+        "online.sink_warning": "The target of a sink may do harm later (`weir validate --online` only).";
 
     error TOO_MANY = "topology.too_many_errors": "The file has more errors than are listed.";
 }

@@ -33,11 +33,13 @@ pub use manifest::{
 };
 pub use module::{
     ConfigError, CreateContext, Description, PluginDecl, PluginDeclRef, PluginModule,
-    PluginModuleRef, plugin_kind, replay, scope,
+    PluginModuleRef, TargetFinding, plugin_kind, replay, scope, severity,
 };
 pub use output::{Failure, Mark, Output, TimerRequest};
 pub use service::{HostHandle, HostVt, HostVtRef, log_level};
-pub use settlement::{Rejection, Settled, Settlements, SinkErrorCount, verdict};
+pub use settlement::{
+    Rejection, Settled, Settlements, SinkErrorCount, SinkNumber, sink_metric, verdict,
+};
 pub use sink::{SinkBox, SinkObject, SinkObject_TO, flush_state};
 pub use transform::{StatePart, StatePartRef, TransformBox, TransformObject, TransformObject_TO};
 

@@ -48,6 +48,26 @@ pub struct ConfigError {
     pub message: RString,
 }
 
+/// Values of `TargetFinding::severity`.
+pub mod severity {
+    /// Nothing can be written until it is repaired.
+    pub const ERROR: u32 = 1;
+    /// It may do harm later.
+    pub const WARNING: u32 = 2;
+}
+
+/// What a sink found out about its target.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct TargetFinding {
+    /// One of [`severity`].
+    pub severity: u32,
+    /// One sentence of cause.
+    pub message: RString,
+    /// One sentence of cure.
+    pub help: RString,
+}
+
 /// Who the instance is.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
@@ -73,6 +93,8 @@ pub struct PluginDecl {
     /// Configuration as JSON in, every error out.
     pub validate: extern "C" fn(RStr<'_>) -> RResult<RVec<ConfigError>, PluginError>,
     pub describe: extern "C" fn(RStr<'_>) -> RResult<Description, PluginError>,
+    /// Asks the target of a sink, over the network and for some seconds at most, whether it can be written as configured.
+    pub check_target: extern "C" fn(RStr<'_>) -> RResult<RVec<TargetFinding>, PluginError>,
     pub create_transform:
         ROption<extern "C" fn(RStr<'_>, &CreateContext<'_>) -> RResult<TransformBox, PluginError>>,
     #[sabi(last_prefix_field)]

@@ -40,6 +40,44 @@ pub struct SinkErrorCount {
     pub count: u64,
 }
 
+/// Values of `SinkNumber::metric`. Labels are a small fixed set of names chosen by the sink.
+pub mod sink_metric {
+    /// Counter: operations by how their last answer was (label: outcome).
+    pub const ITEMS: u32 = 1;
+    /// Counter: operations sent, repetitions included (label: method).
+    pub const OPERATIONS: u32 = 2;
+    /// Counter: requests by what became of them (label: class).
+    pub const REQUESTS: u32 = 3;
+    /// Counter: bytes of requests (label: encoding, `raw` or `sent`).
+    pub const REQUEST_BYTES: u32 = 4;
+    /// Counter: requests that were divided (label: cause).
+    pub const SPLITS: u32 = 5;
+    /// Gauge: records accepted and not settled (no label).
+    pub const PENDING_RECORDS: u32 = 6;
+    /// Gauge: requests on their way (no label).
+    pub const REQUESTS_IN_FLIGHT: u32 = 7;
+    /// Gauge: records that wait for another one on the same document (no label).
+    pub const BLOCKED_RECORDS: u32 = 8;
+    /// Gauge: age in milliseconds of the oldest record not settled (no label).
+    pub const OLDEST_PENDING_MS: u32 = 9;
+    /// Gauge: 1 if the node took its last request, 0 if it is left alone for a while (label: target).
+    pub const TARGET_UP: u32 = 10;
+    /// Observation in microseconds: how long a request took, from its first byte to its whole answer (no label).
+    pub const REQUEST_DURATION_US: u32 = 11;
+}
+
+/// One number for the host's metrics. A host passes over a metric that it does not know.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct SinkNumber {
+    /// One of [`sink_metric`].
+    pub metric: u32,
+    /// Empty for a metric without label.
+    pub label: RString,
+    /// Added to a counter, put in place of a gauge, observed by a histogram.
+    pub value: u64,
+}
+
 /// Host-owned, filled by the sink: one verdict per accepted record, in any order.
 #[repr(C)]
 #[derive(StableAbi, Default)]
@@ -47,6 +85,7 @@ pub struct Settlements {
     pub settled: RVec<Settled>,
     pub rejections: RVec<Rejection>,
     pub errors: RVec<SinkErrorCount>,
+    pub numbers: RVec<SinkNumber>,
     /// Why the sink cannot make progress now; `RNone` = it can. Kept by the host between calls.
     pub unavailable: ROption<RString>,
 }

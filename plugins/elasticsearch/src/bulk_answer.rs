@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::operation::Operation;
 use crate::refusal::clip;
+use crate::write_plan::Action;
 
 /// Longest server text that goes into a message.
 const REASON_MAX_BYTES: usize = 512;
@@ -84,11 +85,25 @@ impl ServerError {
     }
 }
 
-/// Each item stands under the name of its action; this sink sends `index` only.
+/// Each item stands under the name of its action.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum NamedItem {
     Index(Item),
+    Create(Item),
+    Update(Item),
+    Delete(Item),
+}
+
+impl NamedItem {
+    fn into_parts(self) -> (Action, Item) {
+        match self {
+            NamedItem::Index(item) => (Action::Index, item),
+            NamedItem::Create(item) => (Action::Create, item),
+            NamedItem::Update(item) => (Action::Update, item),
+            NamedItem::Delete(item) => (Action::Delete, item),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,19 +134,21 @@ pub(crate) fn read_items(body: &[u8], sent: &[Operation]) -> Result<Vec<Item>, S
             "the answer to a bulk has {got} items where {expected} were sent"
         ));
     }
-    let items: Vec<Item> = answer
-        .items
-        .into_iter()
-        .map(|NamedItem::Index(item)| item)
-        .collect();
-    let foreign =
-        |(item, sent): (&Item, &Operation)| item.id.as_deref().is_some_and(|id| id != &*sent.id);
-    match items.iter().zip(sent).position(foreign) {
-        Some(position) => Err(format!(
-            "item {position} of the answer to a bulk names another document than was sent"
-        )),
-        None => Ok(items),
+    let mut items = Vec::with_capacity(sent.len());
+    for (position, (named, sent)) in answer.items.into_iter().zip(sent).enumerate() {
+        let (action, item) = named.into_parts();
+        let other_id = match (&item.id, &sent.id) {
+            (Some(answered), Some(sent)) => **answered != **sent,
+            _ => false,
+        };
+        if action != sent.action || other_id {
+            return Err(format!(
+                "item {position} of the answer to a bulk names another operation than was sent"
+            ));
+        }
+        items.push(item);
     }
+    Ok(items)
 }
 
 /// `type: reason` of a whole-request error; `None` if the body has no such form (a proxy's page, say).

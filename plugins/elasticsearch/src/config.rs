@@ -1,13 +1,14 @@
 //! The settings of the sink: declared once; schema, defaults, documentation and redaction follow from here.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use elasticsearch::http::Url;
-use schemars::{Schema, SchemaGenerator, json_schema};
 use weir_plugin_sdk::{ByteSize, Deserialize, DurationSetting, Errors, JsonSchema, Secret};
 
-use crate::document::Pointer;
+use crate::index_name::IndexPattern;
+use crate::sources::{IdSource, RoutingSource, VersionSource};
+use crate::tls::TlsConfig;
+use crate::write_plan::{self, ConflictPolicy, TombstonePolicy, WriteMethod};
 
 /// Most operations of one bulk; Elasticsearch's own advice is 1,000 to 5,000 small documents.
 const BATCH_RECORDS_MAX: u32 = 50_000;
@@ -19,8 +20,7 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 const MAX_IN_FLIGHT_MAX: u32 = 64;
-/// An index name's limit in Elasticsearch.
-const INDEX_NAME_MAX_BYTES: usize = 255;
+const MAX_REJECTIONS_MAX: u32 = 10_000;
 
 /// Writes each record as one document of an Elasticsearch index.
 ///
@@ -33,17 +33,44 @@ pub struct ElasticsearchConfig {
     /// not belong here.
     #[schemars(length(min = 1))]
     pub urls: Vec<String>,
-    /// The index that takes the documents: a name in lower case, or an alias with one write index.
-    pub index: String,
+    /// The index that takes the documents: a name in lower case, an alias with one write index, or a data stream. In
+    /// it, `{topic}` stands for the record's topic, and `{%Y.%m.%d}` for the date (UTC) of the record's own timestamp;
+    /// %Y %m %d %H %j %G %V may be used.
+    pub index: IndexPattern,
+    /// What a record does: `index` (writes the whole document), `create` (writes it where none is), or `upsert`
+    /// (merges its fields into the document). Default `index`; `create` for a data stream.
+    #[serde(default)]
+    pub write: Option<WriteMethod>,
+    /// What a null value means: `reject`, or `delete` the document.
+    #[serde(default)]
+    pub tombstones: TombstonePolicy,
+    /// With `write: create`, what a document that is there already means: `supersede` (a replay, which changes nothing)
+    /// or `reject`. A replay cannot be told from another record with the same id, so `reject` may refuse records that are stored.
+    #[serde(default)]
+    pub on_conflict: ConflictPolicy,
     /// Where a document's id comes from: `key` (the record's key), `coordinates` (`topic+partition+offset`),
-    /// `header:NAME`, or `field:POINTER` (a JSON pointer into the document, such as `field:/user/id`).
+    /// `header:NAME`, `field:POINTER` (a JSON pointer into the document, such as `field:/user/id`), or `auto` (the
+    /// server makes one; needs `allow_duplicates`).
     #[serde(default)]
     pub id: IdSource,
+    /// Accepts that a record which is sent again becomes a second document; `id: auto` cannot prevent it.
+    #[serde(default)]
+    pub allow_duplicates: bool,
     /// Where a document's version comes from: `auto` (the header `weir.version`, else the source offset), `offset`,
     /// `timestamp` (of the record, milliseconds), `header:NAME`, or `none`. A document is replaced by a higher version
-    /// only. With `none` the last write wins, which a request that timed out can upset.
+    /// only. With `none` the last write wins, which a request that timed out can upset. Elasticsearch takes versions
+    /// with `write: index` only; with another method, and in data streams, `auto` is `none`.
     #[serde(default)]
     pub version: VersionSource,
+    /// What chooses a document's shard: `none` (its id), `key`, `header:NAME` or `field:POINTER`.
+    #[serde(default)]
+    pub routing: RoutingSource,
+    /// `index` is a data stream: documents are created only, and an absent `@timestamp` is the record's timestamp.
+    #[serde(default)]
+    pub data_stream: bool,
+    /// `index` must be an alias: nothing is written, and nothing created, while it is none.
+    #[serde(default)]
+    pub require_alias: bool,
     /// User of basic authentication; needs `password`.
     #[serde(default)]
     pub username: Option<Secret>,
@@ -53,6 +80,24 @@ pub struct ElasticsearchConfig {
     /// API key, as `id:key` or in the encoded form that Elasticsearch answers; instead of `username`.
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// Bearer token; instead of `username`.
+    #[serde(default)]
+    pub bearer_token: Option<Secret>,
+    /// File that holds the password, in place of `password`. This and the two below are read again when they change.
+    #[serde(default)]
+    pub password_file: Option<String>,
+    /// File that holds the API key, in place of `api_key`.
+    #[serde(default)]
+    pub api_key_file: Option<String>,
+    /// File that holds the bearer token, in place of `bearer_token`.
+    #[serde(default)]
+    pub bearer_token_file: Option<String>,
+    /// Whom to trust, and what to show, where URLs begin with `https`.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// The HTTP proxy to go through. Variables of the environment name none.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
     /// When a bulk request is closed.
     #[serde(default)]
     pub batch: BatchConfig,
@@ -63,10 +108,29 @@ pub struct ElasticsearchConfig {
     #[serde(default = "default_request_timeout")]
     #[schemars(default = "default_request_timeout")]
     pub request_timeout: DurationSetting,
-    /// Most bulk requests on their way at once.
+    /// Most documents of an index that are rejected for one cause while no more than as many others are stored: beyond
+    /// it the index is held to be wrong, and its documents wait for its repair. 0: no such limit.
+    #[serde(default = "default_max_rejections")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub max_rejections: u32,
+    /// Most bulk requests on their way at once; fewer while the server is overloaded.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: u32,
+}
+
+/// A proxy between the sink and the servers.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// `http://host:port`, without credentials.
+    pub url: String,
+    /// User of basic authentication at the proxy; needs `password`.
+    #[serde(default)]
+    pub username: Option<Secret>,
+    /// Password of basic authentication at the proxy.
+    #[serde(default)]
+    pub password: Option<Secret>,
 }
 
 /// A bulk request is closed by whichever limit it meets first.
@@ -117,101 +181,14 @@ fn default_request_timeout() -> DurationSetting {
     DurationSetting(Duration::from_secs(60))
 }
 
+/// Enough to see that it is not a few documents, few enough to look at.
+fn default_max_rejections() -> u32 {
+    100
+}
+
 /// Enough to keep a small cluster busy while answers travel.
 fn default_max_in_flight() -> u32 {
     4
-}
-
-/// Where a document's id comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum IdSource {
-    #[default]
-    Key,
-    Coordinates,
-    Header(String),
-    Field(IdPointer),
-}
-
-/// A JSON pointer (RFC 6901) to a document's field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdPointer(pub(crate) Pointer);
-
-/// Where a document's version comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum VersionSource {
-    #[default]
-    Auto,
-    Offset,
-    Timestamp,
-    Header(String),
-    None,
-}
-
-fn header_name(text: &str) -> Option<String> {
-    text.strip_prefix("header:")
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-}
-
-impl TryFrom<String> for IdSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "key" => return Ok(IdSource::Key),
-            "coordinates" => return Ok(IdSource::Coordinates),
-            _ => {}
-        }
-        let pointer = || text.strip_prefix("field:").and_then(Pointer::parse);
-        header_name(&text)
-            .map(IdSource::Header)
-            .or_else(|| pointer().map(|pointer| IdSource::Field(IdPointer(pointer))))
-            .ok_or_else(|| format!("`{text}` is no id; write `key`, `coordinates`, `header:NAME` or `field:/POINTER`"))
-    }
-}
-
-impl TryFrom<String> for VersionSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "auto" => return Ok(VersionSource::Auto),
-            "offset" => return Ok(VersionSource::Offset),
-            "timestamp" => return Ok(VersionSource::Timestamp),
-            "none" => return Ok(VersionSource::None),
-            _ => {}
-        }
-        header_name(&text).map(VersionSource::Header).ok_or_else(|| {
-            format!("`{text}` is no version; write `auto`, `offset`, `timestamp`, `header:NAME` or `none`")
-        })
-    }
-}
-
-impl serde::Serialize for IdSource {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            IdSource::Key => serializer.serialize_str("key"),
-            IdSource::Coordinates => serializer.serialize_str("coordinates"),
-            IdSource::Header(name) => serializer.collect_str(&format_args!("header:{name}")),
-            IdSource::Field(pointer) => {
-                serializer.collect_str(&format_args!("field:{}", pointer.0.as_str()))
-            }
-        }
-    }
-}
-
-impl serde::Serialize for VersionSource {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            VersionSource::Auto => serializer.serialize_str("auto"),
-            VersionSource::Offset => serializer.serialize_str("offset"),
-            VersionSource::Timestamp => serializer.serialize_str("timestamp"),
-            VersionSource::Header(name) => serializer.collect_str(&format_args!("header:{name}")),
-            VersionSource::None => serializer.serialize_str("none"),
-        }
-    }
 }
 
 impl serde::Serialize for BatchConfig {
@@ -222,34 +199,6 @@ impl serde::Serialize for BatchConfig {
         fields.serialize_field("bytes", &self.bytes)?;
         fields.serialize_field("age", &self.age)?;
         fields.end()
-    }
-}
-
-impl JsonSchema for IdSource {
-    fn schema_name() -> Cow<'static, str> {
-        "IdSource".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(key|coordinates|header:.+|field:/.*)$" })
-    }
-}
-
-impl JsonSchema for VersionSource {
-    fn schema_name() -> Cow<'static, str> {
-        "VersionSource".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(auto|offset|timestamp|none|header:.+)$" })
     }
 }
 
@@ -266,44 +215,80 @@ impl ElasticsearchConfig {
                 errors.add(&format!("urls.{position}"), message);
             }
         }
-        if let Some(rule) = broken_index_rule(&self.index) {
-            errors.add(
-                "index",
-                format!(
-                    "`{}` is no index name: it {rule}",
-                    self.index.escape_debug()
-                ),
-            );
+        if let Some(rule) = self.index.broken_rule() {
+            let index = self.index.as_str().escape_debug();
+            errors.add("index", format!("`{index}` is no index name: it {rule}"));
         }
+        write_plan::check(self, errors);
         self.check_credentials(errors);
+        self.check_proxy(errors);
+        self.tls.check(errors);
         self.check_limits(errors);
     }
 
     fn check_credentials(&self, errors: &mut Errors) {
-        let (user, password) = (self.username.is_some(), self.password.is_some());
+        let user = self.username.is_some();
+        let password = self.password.is_some() || self.password_file.is_some();
         errors.check(
             user || !password,
             "username",
-            "is missing beside `password`",
+            "is missing beside the password",
         );
         errors.check(
             password || !user,
             "password",
             "is missing beside `username`",
         );
-        let Some(api_key) = &self.api_key else { return };
+        let pairs = [
+            ("password", &self.password, &self.password_file),
+            ("api_key", &self.api_key, &self.api_key_file),
+            ("bearer_token", &self.bearer_token, &self.bearer_token_file),
+        ];
+        for (name, secret, file) in pairs {
+            errors.check(
+                secret.is_none() || file.is_none(),
+                &format!("{name}_file"),
+                format!("cannot stand beside `{name}`; use one of them"),
+            );
+        }
+        let api_key = self.api_key.is_some() || self.api_key_file.is_some();
+        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        let kinds = [user || password, api_key, bearer];
+        if kinds.into_iter().filter(|given| *given).count() > 1 {
+            errors.add(
+                if api_key { "api_key" } else { "bearer_token" },
+                "cannot stand beside other credentials; use one of `username`, `api_key` and `bearer_token`",
+            );
+        }
+        for (name, secret) in [
+            ("api_key", &self.api_key),
+            ("bearer_token", &self.bearer_token),
+        ] {
+            let Some(secret) = secret else { continue };
+            let text = secret.expose();
+            errors.check(!text.is_empty(), name, "is empty");
+            errors.check(
+                text.bytes().all(|byte| byte.is_ascii_graphic()),
+                name,
+                "has characters that no such secret has; look for spaces and line ends",
+            );
+        }
+    }
+
+    fn check_proxy(&self, errors: &mut Errors) {
+        let Some(proxy) = &self.proxy else { return };
+        if let Err(message) = parse_url(&proxy.url) {
+            errors.add("proxy.url", message);
+        }
         errors.check(
-            !user && !password,
-            "api_key",
-            "cannot stand beside `username` and `password`; use one of them",
+            proxy.username.is_some() == proxy.password.is_some(),
+            "proxy",
+            "needs both `username` and `password`, or neither",
         );
-        let text = api_key.expose();
-        errors.check(!text.is_empty(), "api_key", "is empty");
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         errors.check(
-            visible,
-            "api_key",
-            "has characters that no API key has; look for spaces and line ends",
+            self.tls.ca_fingerprint.is_none(),
+            "tls.ca_fingerprint",
+            "needs the server itself to be asked for its chain, which a proxy prevents; use `ca_file`",
         );
     }
 
@@ -323,6 +308,11 @@ impl ElasticsearchConfig {
         );
         let timeout = (REQUEST_TIMEOUT_MIN..=REQUEST_TIMEOUT_MAX).contains(&self.request_timeout.0);
         errors.check(timeout, "request_timeout", "must be 100ms to 10m");
+        errors.check(
+            self.max_rejections <= MAX_REJECTIONS_MAX,
+            "max_rejections",
+            format!("must be 0 to {MAX_REJECTIONS_MAX}"),
+        );
         let flights = (1..=MAX_IN_FLIGHT_MAX).contains(&self.max_in_flight);
         errors.check(
             flights,
@@ -345,28 +335,6 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
         return Err("has a query or a fragment; give scheme, host, port and path only".into());
     }
     Ok(url)
-}
-
-/// The rule of Elasticsearch that a name breaks, as the end of a sentence.
-fn broken_index_rule(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        return Some("is empty");
-    }
-    if name.len() > INDEX_NAME_MAX_BYTES {
-        return Some("is longer than 255 bytes");
-    }
-    if name == "." || name == ".." {
-        return Some("may not be `.` or `..`");
-    }
-    if name.starts_with(['-', '_', '+']) {
-        return Some("may not begin with `-`, `_` or `+`");
-    }
-    if name.chars().any(char::is_uppercase) {
-        return Some("must be in lower case");
-    }
-    let forbidden = |c: char| c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:".contains(c);
-    name.contains(forbidden)
-        .then_some("may not contain spaces or any of \\ / * ? \" < > | , # :")
 }
 
 #[cfg(test)]

@@ -32,35 +32,6 @@ fn unknown_settings_are_errors() {
 }
 
 #[test]
-fn sources_read_as_they_are_written() {
-    for text in ["key", "coordinates", "header:doc id", "field:/a/b~1c"] {
-        let source = IdSource::try_from(text.to_owned()).expect(text);
-        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
-    }
-    for text in ["auto", "offset", "timestamp", "none", "header:v"] {
-        let source = VersionSource::try_from(text.to_owned()).expect(text);
-        assert_eq!(serde_json::to_value(&source).ok(), Some(json!(text)));
-    }
-    for text in ["", "Key", "header:", "field:a", "field:", "field:/~2"] {
-        assert!(IdSource::try_from(text.to_owned()).is_err(), "{text}");
-    }
-    assert!(VersionSource::try_from("latest".to_owned()).is_err());
-}
-
-#[test]
-fn index_names_follow_the_rules_of_the_server() {
-    for good in ["visits", "visits-2024.06", "a_b+c", ".hidden", "ä"] {
-        assert_eq!(broken_index_rule(good), None, "{good}");
-    }
-    let long = "x".repeat(256);
-    for bad in [
-        "", ".", "..", "-a", "_a", "+a", "Visits", "a b", "a/b", "a:b", "a#b", "a,b", "a\nb", &long,
-    ] {
-        assert!(broken_index_rule(bad).is_some(), "{bad}");
-    }
-}
-
-#[test]
 fn case_53_no_error_and_no_debug_text_shows_a_secret() {
     let errors = errors_of(|value| {
         value["urls"] = json!([
@@ -128,4 +99,62 @@ fn the_schema_shows_defaults_and_forbids_unknown_settings() {
         json!("1m")
     );
     assert_eq!(schema["properties"]["password"]["writeOnly"], json!(true));
+}
+
+#[test]
+fn credentials_are_of_one_kind_and_proxies_and_tls_whole() {
+    for (changes, paths) in [
+        (json!({ "password_file": "p" }), vec!["/username"]),
+        (json!({ "username": "u", "password_file": "p" }), vec![]),
+        (
+            json!({ "username": "u", "password": "p", "password_file": "p" }),
+            vec!["/password_file"],
+        ),
+        (
+            json!({ "api_key": "k", "bearer_token_file": "p" }),
+            vec!["/api_key"],
+        ),
+        (
+            json!({ "username": "u", "password": "p", "bearer_token": "t" }),
+            vec!["/bearer_token"],
+        ),
+        (json!({ "bearer_token": "a b" }), vec!["/bearer_token"]),
+        (
+            json!({ "proxy": { "url": "proxy:3128" } }),
+            vec!["/proxy/url"],
+        ),
+        (
+            json!({ "proxy": { "url": "http://p", "username": "u" } }),
+            vec!["/proxy"],
+        ),
+        (
+            json!({ "proxy": { "url": "http://p" }, "tls": { "ca_fingerprint": "ab".repeat(32) } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+        (
+            json!({ "tls": { "key_file": "k" } }),
+            vec!["/tls/certificate_file"],
+        ),
+        (
+            json!({ "tls": { "certificate_file": "c" } }),
+            vec!["/tls/key_file"],
+        ),
+        (
+            json!({ "tls": { "ca_fingerprint": "ab" } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+        (
+            json!({ "tls": { "ca_file": "c", "ca_fingerprint": "ab".repeat(32) } }),
+            vec!["/tls/ca_fingerprint"],
+        ),
+    ] {
+        let errors = errors_of(|value| {
+            if let (Some(value), Value::Object(changes)) = (value.as_object_mut(), changes.clone())
+            {
+                value.extend(changes);
+            }
+        });
+        let found: Vec<&str> = errors.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(found, paths, "{changes}");
+    }
 }

@@ -44,12 +44,11 @@ fn invalid_json(error: &serde_json::Error) -> Refusal {
     )
 }
 
-/// Appends the document as one line. A line break in valid JSON stands between tokens only, so a space may take its
+/// Appends the document without a line break. In valid JSON one stands between tokens only, so a space may take its
 /// place byte by byte.
-pub(crate) fn append_line(body: &mut Vec<u8>, text: &str) {
-    let start = body.len();
+pub(crate) fn append_unbroken(body: &mut Vec<u8>, text: &str) {
+    let mut from = body.len();
     body.extend_from_slice(text.as_bytes());
-    let mut from = start;
     while let Some(found) = body
         .get(from..)
         .and_then(|rest| memchr::memchr2(b'\n', b'\r', rest))
@@ -59,7 +58,54 @@ pub(crate) fn append_line(body: &mut Vec<u8>, text: &str) {
         }
         from += found + 1;
     }
-    body.push(b'\n');
+}
+
+/// True if the object has a member of this name. `text` has passed [`check_object`].
+pub(crate) fn has_member(text: &str, name: &str) -> bool {
+    let mut json = serde_json::Deserializer::from_str(text);
+    MemberSeed { name }.deserialize(&mut json).unwrap_or(false)
+}
+
+/// The object with one more member in front; `value` is JSON. `text` has passed [`check_object`].
+pub(crate) fn with_member(text: &str, name: &str, value: &str) -> String {
+    let Some((before, rest)) = text.split_once('{') else {
+        return text.to_owned();
+    };
+    let comma = if rest.trim_start().starts_with('}') {
+        ""
+    } else {
+        ","
+    };
+    format!("{before}{{\"{name}\":{value}{comma}{rest}")
+}
+
+struct MemberSeed<'n> {
+    name: &'n str,
+}
+
+impl<'de> DeserializeSeed<'de> for MemberSeed<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MemberSeed<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(key) = map.next_key::<String>()? {
+            found |= key == self.name;
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(found)
+    }
 }
 
 struct ObjectVisitor;
@@ -273,8 +319,19 @@ mod tests {
     #[test]
     fn a_document_of_many_lines_becomes_one() {
         let mut body = b"x".to_vec();
-        append_line(&mut body, "{\r\n \"a\": \"\\n\"\n}");
-        assert_eq!(body, b"x{   \"a\": \"\\n\" }\n");
+        append_unbroken(&mut body, "{\r\n \"a\": \"\\n\"\n}");
+        assert_eq!(body, b"x{   \"a\": \"\\n\" }");
+    }
+
+    #[test]
+    fn a_member_is_added_without_touching_the_others() {
+        let with = |text| with_member(text, "t", "1");
+        assert_eq!(with("{}"), "{\"t\":1}");
+        assert_eq!(with(" { } "), " {\"t\":1 } ");
+        assert_eq!(with("{\"a\":{}}"), "{\"t\":1,\"a\":{}}");
+        assert!(has_member("{\"a\":[1,{\"b\":2}],\"\\u0074\":null}", "t"));
+        assert!(!has_member("{\"a\":{\"t\":1}}", "t"));
+        assert!(!has_member("{}", "t"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::numbers::Numbers;
 use crate::operation::Operation;
 use crate::scheduler::{Scheduler, Settlement};
 
@@ -52,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) errors: BTreeMap<&'static str, u64>,
     /// Why the target makes no progress now.
     pub(crate) unavailable: Option<String>,
+    pub(crate) numbers: Numbers,
 }
 
 impl Exchange {
@@ -136,8 +138,12 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn publish(&self, scheduler: &mut Scheduler) {
+    /// `traffic` is what the client has counted.
+    pub(crate) fn publish(&self, scheduler: &mut Scheduler, traffic: &mut Numbers, now: Instant) {
+        let mut numbers = scheduler.take_numbers(now);
         let mut state = self.state();
+        state.report.numbers.absorb(&mut numbers);
+        state.report.numbers.absorb(traffic);
         state
             .report
             .settlements

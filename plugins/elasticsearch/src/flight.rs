@@ -20,10 +20,14 @@ pub(crate) struct Flight {
     pub(crate) isolating: bool,
     /// Sent to see whether the target is back.
     pub(crate) probes: bool,
+    /// The round of [`crate::pace::Concurrency`] in which it was sent last.
+    pub(crate) round: u64,
     /// The last attempt failed as a whole.
     pub(crate) failed: bool,
     /// Attempts in a row that failed although other requests were answered in between.
     pub(crate) failures_alone: u32,
+    /// Attempts in a row with one suspected operation that were refused.
+    pub(crate) failures_in_a_row: u32,
     /// How many requests had been answered when an attempt failed last.
     pub(crate) answers_at_failure: Option<u64>,
 }
@@ -37,8 +41,10 @@ impl Flight {
             strikes: 0,
             isolating: false,
             probes: false,
+            round: 0,
             failed: false,
             failures_alone: 0,
+            failures_in_a_row: 0,
             answers_at_failure: None,
         }
     }
@@ -74,6 +80,7 @@ impl Flight {
 
     pub(crate) fn take_front(&mut self) -> Vec<Operation> {
         self.strikes = 0;
+        self.failures_in_a_row = 0;
         self.segments.pop_front().unwrap_or_default()
     }
 

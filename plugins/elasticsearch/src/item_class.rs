@@ -4,13 +4,18 @@
 //! status codes in Elasticsearch 7.17 to 9 and OpenSearch 1 to 3.
 
 use crate::refusal::code;
+use crate::write_plan::Action;
 
 /// What happens to the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ItemClass {
     /// The primary and its in-sync replicas have it.
     Stored,
-    /// The server holds an equal or higher version. Without an external version: a race, sent again.
+    /// A delete found nothing to delete.
+    Gone,
+    /// A document of this id is there, so none is created.
+    Exists,
+    /// The server holds an equal or higher version. Without an external version: a race with another writer.
     Conflict,
     /// The document is guilty, with this code.
     Rejected(&'static str),
@@ -30,6 +35,8 @@ enum ErrorType {
 }
 
 struct Row {
+    /// `None`: every action.
+    action: Option<Action>,
     statuses: (u16, u16),
     error_type: ErrorType,
     class: ItemClass,
@@ -37,18 +44,43 @@ struct Row {
 
 const fn row(statuses: (u16, u16), error_type: ErrorType, class: ItemClass) -> Row {
     Row {
+        action: None,
         statuses,
         error_type,
         class,
     }
 }
 
+/// A row for one action.
+const fn row_of(action: Action, status: u16, error_type: ErrorType, class: ItemClass) -> Row {
+    Row {
+        action: Some(action),
+        statuses: (status, status),
+        error_type,
+        class,
+    }
+}
+
 use ErrorType::{Absent, Any, OneOf};
-use ItemClass::{Conflict, Faulted, Overloaded, Rejected, Stored, Systemic};
+use ItemClass::{Conflict, Exists, Faulted, Gone, Overloaded, Rejected, Stored, Systemic};
 
 /// The first row that fits decides; the last rows fit everything.
 const TABLE: &[Row] = &[
     row((200, 299), Absent, Stored),
+    row_of(Action::Delete, 404, Absent, Gone),
+    // An unversioned delete makes no index, so where none is, nothing is left to delete.
+    row_of(
+        Action::Delete,
+        404,
+        OneOf(&["index_not_found_exception"]),
+        Gone,
+    ),
+    row_of(
+        Action::Create,
+        409,
+        OneOf(&["version_conflict_engine_exception"]),
+        Exists,
+    ),
     row(
         (409, 409),
         OneOf(&["version_conflict_engine_exception"]),
@@ -74,8 +106,12 @@ const TABLE: &[Row] = &[
         ]),
         Rejected(code::MAPPING),
     ),
-    // Closed by an operator, opened by one.
-    row((400, 400), OneOf(&["index_closed_exception"]), Systemic),
+    // Closed by an operator, opened by one. The other is what a full cluster (shards, say) says to a new index.
+    row(
+        (400, 400),
+        OneOf(&["index_closed_exception", "validation_exception"]),
+        Systemic,
+    ),
     row(
         (400, 400),
         OneOf(&["illegal_argument_exception"]),
@@ -139,6 +175,7 @@ impl ErrorType {
 /// Classifies an item. `failure_store` is the item's field of that name: `used` means that the document went to the
 /// data stream's failure store instead of the index, under a status of success.
 pub(crate) fn classify_item(
+    action: Action,
     status: u16,
     error_type: Option<&str>,
     failure_store: Option<&str>,
@@ -146,10 +183,16 @@ pub(crate) fn classify_item(
     if failure_store == Some("used") {
         return Rejected(code::FAILURE_STORE);
     }
-    let fits = |row: &&Row| {
-        (row.statuses.0..=row.statuses.1).contains(&status) && row.error_type.fits(error_type)
-    };
+    let fits = |row: &&Row| row.fits(action, status, error_type);
     TABLE.iter().find(fits).map_or(Faulted, |row| row.class)
+}
+
+impl Row {
+    fn fits(&self, action: Action, status: u16, error_type: Option<&str>) -> bool {
+        self.action.is_none_or(|only| only == action)
+            && (self.statuses.0..=self.statuses.1).contains(&status)
+            && self.error_type.fits(error_type)
+    }
 }
 
 #[cfg(test)]
@@ -157,13 +200,13 @@ mod tests {
     use super::*;
 
     fn class(status: u16, error_type: &str) -> ItemClass {
-        classify_item(status, Some(error_type), None)
+        classify_item(Action::Index, status, Some(error_type), None)
     }
 
     #[test]
     fn the_known_rows() {
-        assert_eq!(classify_item(201, None, None), Stored);
-        assert_eq!(classify_item(200, None, None), Stored);
+        assert_eq!(classify_item(Action::Index, 201, None, None), Stored);
+        assert_eq!(classify_item(Action::Index, 200, None, None), Stored);
         assert_eq!(class(409, "version_conflict_engine_exception"), Conflict);
         assert_eq!(class(409, "resource_already_exists_exception"), Overloaded);
         assert_eq!(
@@ -193,9 +236,33 @@ mod tests {
     }
 
     #[test]
+    fn the_action_decides_where_the_status_does_not() {
+        let conflict = Some("version_conflict_engine_exception");
+        assert_eq!(classify_item(Action::Create, 409, conflict, None), Exists);
+        assert_eq!(classify_item(Action::Update, 409, conflict, None), Conflict);
+        assert_eq!(classify_item(Action::Delete, 409, conflict, None), Conflict);
+        assert_eq!(classify_item(Action::Delete, 404, None, None), Gone);
+        assert_eq!(
+            classify_item(Action::Index, 404, None, None),
+            Rejected(code::REJECTED)
+        );
+        let missing = Some("index_not_found_exception");
+        assert_eq!(classify_item(Action::Delete, 404, missing, None), Gone);
+        assert_eq!(classify_item(Action::Update, 404, missing, None), Systemic);
+        let no_document = Some("document_missing_exception");
+        assert_eq!(
+            classify_item(Action::Update, 404, no_document, None),
+            Rejected(code::REJECTED)
+        );
+    }
+
+    #[test]
     fn unknown_errors_have_a_class_too() {
         assert_eq!(class(418, "teapot_exception"), Rejected(code::REJECTED));
-        assert_eq!(classify_item(400, None, None), Rejected(code::REJECTED));
+        assert_eq!(
+            classify_item(Action::Index, 400, None, None),
+            Rejected(code::REJECTED)
+        );
         assert_eq!(class(599, "new_exception"), Faulted);
         assert_eq!(class(302, "odd"), Faulted);
         assert_eq!(class(0, "odd"), Faulted);
@@ -205,15 +272,16 @@ mod tests {
     #[test]
     fn case_47_a_document_in_the_failure_store_is_not_in_the_index() {
         assert_eq!(
-            classify_item(201, None, Some("used")),
+            classify_item(Action::Index, 201, None, Some("used")),
             Rejected(code::FAILURE_STORE)
         );
         assert_eq!(
-            classify_item(201, None, Some("not_applicable_or_unknown")),
+            classify_item(Action::Index, 201, None, Some("not_applicable_or_unknown")),
             Stored
         );
         assert_eq!(
             classify_item(
+                Action::Index,
                 429,
                 Some("es_rejected_execution_exception"),
                 Some("not_enabled")
@@ -235,7 +303,7 @@ mod tests {
             .chain(["never_heard_of"])
             .collect();
         for status in 0..=1_000 {
-            let bare = classify_item(status, None, None);
+            let bare = classify_item(Action::Index, status, None, None);
             assert_eq!(bare == Stored, (200..300).contains(&status), "{status}");
             for error_type in &types {
                 let class = class(status, error_type);
@@ -251,6 +319,12 @@ mod tests {
 
     #[test]
     fn no_row_is_hidden_by_an_earlier_one() {
+        let actions = [
+            Action::Index,
+            Action::Create,
+            Action::Update,
+            Action::Delete,
+        ];
         for (position, row) in TABLE.iter().enumerate() {
             let names: Vec<Option<&str>> = match row.error_type {
                 OneOf(names) => names.iter().copied().map(Some).collect(),
@@ -260,11 +334,10 @@ mod tests {
             let earlier = TABLE.get(..position).unwrap_or_default();
             for name in names {
                 let visible = (row.statuses.0..=row.statuses.1).any(|status| {
-                    let fits = |row: &Row| {
-                        (row.statuses.0..=row.statuses.1).contains(&status)
-                            && row.error_type.fits(name)
-                    };
-                    !earlier.iter().any(fits)
+                    actions.iter().any(|action| {
+                        row.fits(*action, status, name)
+                            && !earlier.iter().any(|row| row.fits(*action, status, name))
+                    })
                 });
                 assert!(visible, "row {position}, {name:?}");
             }

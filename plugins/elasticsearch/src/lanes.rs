@@ -18,6 +18,7 @@ struct Lane {
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     held: HashMap<u64, Lane>,
+    blocked: usize,
 }
 
 impl Lanes {
@@ -40,6 +41,7 @@ impl Lanes {
                 let in_order = lane.all_versioned && operation.versioned;
                 if lane.flight != flight || !lane.blocked.is_empty() || !in_order {
                     lane.blocked.push_back(operation);
+                    self.blocked += 1;
                     return None;
                 }
                 lane.outstanding += 1;
@@ -65,7 +67,14 @@ impl Lanes {
         if lane.outstanding > 0 {
             return VecDeque::new();
         }
-        held.remove().blocked
+        let blocked = held.remove().blocked;
+        self.blocked = self.blocked.saturating_sub(blocked.len());
+        blocked
+    }
+
+    /// Operations that wait behind another one on their document.
+    pub(crate) fn blocked(&self) -> usize {
+        self.blocked
     }
 
     #[cfg(test)]

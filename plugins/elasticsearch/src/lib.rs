@@ -8,24 +8,37 @@
 mod bulk_answer;
 mod client;
 mod config;
+mod credentials;
 mod document;
+mod endpoint;
 mod exchange;
 mod flight;
+mod index_name;
 mod item_class;
 mod lanes;
 mod nodes;
+mod numbers;
 mod operation;
 mod outcome;
 mod pace;
+mod preflight;
 mod refusal;
 mod scheduler;
 mod sink;
+mod sources;
+mod storm;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod worker;
+mod write_plan;
 
-pub use config::{BatchConfig, ElasticsearchConfig, IdSource, VersionSource};
+pub use config::{BatchConfig, ElasticsearchConfig, ProxyConfig};
+pub use index_name::IndexPattern;
 pub use sink::ElasticsearchSink;
+pub use sources::{FieldPointer, IdSource, RoutingSource, VersionSource};
+pub use tls::TlsConfig;
+pub use write_plan::{ConflictPolicy, TombstonePolicy, WriteMethod};
 
 weir_plugin_sdk::export_plugins! {
     sink "elasticsearch" => ElasticsearchSink: "Writes each record as one document of an Elasticsearch index"

@@ -51,6 +51,13 @@ impl NodeTable {
         }
     }
 
+    /// True while the node is left alone after a failure.
+    pub(crate) fn rests(&self, node: usize, now: Instant) -> bool {
+        let node = self.nodes.get(node);
+        node.and_then(|node| node.resting_until)
+            .is_some_and(|end| end > now)
+    }
+
     pub(crate) fn failed(&mut self, node: usize, now: Instant) {
         let Some(node) = self.nodes.get_mut(node) else {
             return;

@@ -2,16 +2,25 @@
 //! bytes (invariant I5).
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{IdSource, VersionSource};
+use jiff::Timestamp;
+
 use crate::document;
+use crate::index_name::{IndexNames, IndexPattern};
 use crate::refusal::{Refusal, code};
+use crate::sources::{IdSource, RoutingSource, VersionSource};
+use crate::write_plan::{Action, WritePlan};
 
 /// Elasticsearch's own limit of an `_id`.
 const ID_MAX_BYTES: usize = 512;
 /// The header that `version: auto` looks at first.
 const VERSION_HEADER: &str = "weir.version";
+/// The field that a data stream asks for.
+const TIMESTAMP_FIELD: &str = "@timestamp";
+/// How often the server itself tries an update again that met another writer, before it tells us.
+const UPDATE_RETRIES: u32 = 3;
 
 /// What the sink needs of a record.
 pub(crate) trait SourceRecord {
@@ -30,49 +39,62 @@ pub(crate) trait SourceRecord {
 pub(crate) struct Operation {
     /// What the host's ledger calls the record.
     pub(crate) seq: u64,
-    pub(crate) id: Box<str>,
+    pub(crate) action: Action,
+    pub(crate) index: Arc<str>,
+    /// `None` where the server makes one.
+    pub(crate) id: Option<Box<str>>,
     /// Operations on one document share a lane. It is a hash: a collision only makes two documents wait for each other.
     pub(crate) lane: u64,
     /// Carries an external version, so the server keeps the order.
     pub(crate) versioned: bool,
-    /// Action line and document line, each with its line end.
+    /// Action line and, but for a delete, document line, each with its line end.
     pub(crate) lines: Box<[u8]>,
     pub(crate) accepted_at: Instant,
     /// Answers that asked for this item again; drives its back-off.
     pub(crate) retries: u32,
+    /// An attempt ended in doubt: what the server finds may be this operation's own work.
+    pub(crate) maybe_applied: bool,
     /// See [`crate::scheduler`] for how faults and suspicion are counted.
     pub(crate) faults: u32,
     pub(crate) stored_at_last_fault: u64,
     pub(crate) answers_at_suspicion: Option<u64>,
+    /// The storm breaker has taken its rejection back.
+    pub(crate) held_by_breaker: bool,
+}
+
+impl Operation {
+    /// For messages: `document `7``, or what else there is to name it by.
+    pub(crate) fn name(&self) -> String {
+        match &self.id {
+            Some(id) => format!("document `{id}`"),
+            None => "document without id".to_owned(),
+        }
+    }
+}
+
+/// What of an operation does not stand in its document.
+struct Metadata {
+    index: Arc<str>,
+    id: Option<String>,
+    version: Option<u64>,
+    routing: Option<String>,
 }
 
 /// Makes operations from records.
 #[derive(Debug)]
 pub(crate) struct OperationShaper {
-    /// `{"index":{"_index":"visits","_id":`
-    action_prefix: Vec<u8>,
-    id: IdSource,
-    version: VersionSource,
+    indices: IndexNames,
+    plan: WritePlan,
     operation_max_bytes: usize,
     lanes: RandomState,
 }
 
 impl OperationShaper {
     /// `operation_max_bytes` bounds both lines together: an operation must fit into a bulk.
-    pub(crate) fn new(
-        index: &str,
-        id: IdSource,
-        version: VersionSource,
-        operation_max_bytes: usize,
-    ) -> Self {
-        let action_prefix = format!(
-            "{{\"index\":{{\"_index\":{},\"_id\":",
-            serde_json::Value::from(index)
-        );
+    pub(crate) fn new(index: IndexPattern, plan: WritePlan, operation_max_bytes: usize) -> Self {
         OperationShaper {
-            action_prefix: action_prefix.into_bytes(),
-            id,
-            version,
+            indices: IndexNames::new(index),
+            plan,
             operation_max_bytes,
             lanes: RandomState::new(),
         }
@@ -84,16 +106,24 @@ impl OperationShaper {
         record: &impl SourceRecord,
         accepted_at: Instant,
     ) -> Result<Operation, Refusal> {
-        let value = record.value().ok_or_else(|| {
-            Refusal::new(
-                code::VALUE_NULL,
-                "the value is null, and this sink deletes no documents",
-            )
-        })?;
-        let text = document::check_object(value)?;
-        let id = self.document_id(record, text)?;
-        let version = self.document_version(record)?;
-        let lines = self.lines(&id, version, text);
+        let (action, lines, metadata) = match record.value() {
+            Some(value) => {
+                let text = document::check_object(value)?;
+                let metadata = self.metadata(record, text)?;
+                let lines = self.document_lines(record, &metadata, text)?;
+                (self.plan.action, lines, metadata)
+            }
+            None if self.plan.deletes => {
+                let metadata = self.metadata(record, "{}")?;
+                let lines = action_line(Action::Delete, &metadata, 0);
+                (Action::Delete, lines, metadata)
+            }
+            None => {
+                let message =
+                    "the value is null; `tombstones: delete` would make it delete its document";
+                return Err(Refusal::new(code::VALUE_NULL, message));
+            }
+        };
         if lines.len() > self.operation_max_bytes {
             let (size, limit) = (lines.len(), self.operation_max_bytes);
             let message = format!(
@@ -103,35 +133,76 @@ impl OperationShaper {
         }
         Ok(Operation {
             seq: record.seq(),
-            lane: self.lanes.hash_one(id.as_str()),
-            id: id.into_boxed_str(),
-            versioned: version.is_some(),
+            action,
+            lane: self.lane(record, &metadata),
+            index: metadata.index,
+            id: metadata.id.map(String::into_boxed_str),
+            versioned: metadata.version.is_some(),
             lines: lines.into_boxed_slice(),
             accepted_at,
             retries: 0,
+            maybe_applied: false,
             faults: 0,
             stored_at_last_fault: 0,
             answers_at_suspicion: None,
+            held_by_breaker: false,
         })
     }
 
-    fn lines(&self, id: &str, version: Option<u64>, text: &str) -> Vec<u8> {
-        // 64 holds the version's 20 digits, its names and the brackets; an id that needs escapes grows the vector.
-        let mut lines = Vec::with_capacity(self.action_prefix.len() + id.len() + 64 + text.len());
-        lines.extend_from_slice(&self.action_prefix);
-        lines.extend_from_slice(serde_json::Value::from(id).to_string().as_bytes());
-        if let Some(version) = version {
-            lines.extend_from_slice(
-                format!(",\"version\":{version},\"version_type\":\"external\"").as_bytes(),
-            );
+    /// A record whose id the server makes waits for nobody.
+    fn lane(&self, record: &impl SourceRecord, metadata: &Metadata) -> u64 {
+        let Metadata {
+            index, id, routing, ..
+        } = metadata;
+        match id {
+            Some(id) => self.lanes.hash_one((index, routing, id)),
+            None => self.lanes.hash_one(record.seq()),
         }
-        lines.extend_from_slice(b"}}\n");
-        document::append_line(&mut lines, text);
-        lines
     }
 
-    fn document_id(&self, record: &impl SourceRecord, text: &str) -> Result<String, Refusal> {
-        let id = match &self.id {
+    fn metadata(&self, record: &impl SourceRecord, text: &str) -> Result<Metadata, Refusal> {
+        Ok(Metadata {
+            id: self.document_id(record, text)?,
+            index: self.indices.of(record)?,
+            version: self.document_version(record)?,
+            routing: self.routing(record, text)?,
+        })
+    }
+
+    fn document_lines(
+        &self,
+        record: &impl SourceRecord,
+        metadata: &Metadata,
+        text: &str,
+    ) -> Result<Vec<u8>, Refusal> {
+        let filled = match self.plan.fills_timestamp && !document::has_member(text, TIMESTAMP_FIELD)
+        {
+            true => Some(with_timestamp(record, text)?),
+            false => None,
+        };
+        let text = filled.as_deref().unwrap_or(text);
+        let mut lines = action_line(self.plan.action, metadata, text.len());
+        match self.plan.action {
+            Action::Update => {
+                lines.extend_from_slice(b"{\"doc\":");
+                document::append_unbroken(&mut lines, text);
+                lines.extend_from_slice(b",\"doc_as_upsert\":true}\n");
+            }
+            Action::Index | Action::Create | Action::Delete => {
+                document::append_unbroken(&mut lines, text);
+                lines.push(b'\n');
+            }
+        }
+        Ok(lines)
+    }
+
+    fn document_id(
+        &self,
+        record: &impl SourceRecord,
+        text: &str,
+    ) -> Result<Option<String>, Refusal> {
+        let id = match &self.plan.id {
+            IdSource::Auto => return Ok(None),
             IdSource::Key => {
                 let key = record.key().ok_or_else(|| {
                     Refusal::new(code::KEY_NULL, "the key is null, and `id: key` takes the document's id from it")
@@ -165,11 +236,31 @@ impl OperationShaper {
             );
             return Err(Refusal::new(code::ID_LENGTH, message));
         }
-        Ok(id)
+        Ok(Some(id))
+    }
+
+    fn routing(&self, record: &impl SourceRecord, text: &str) -> Result<Option<String>, Refusal> {
+        let (found, place) = match &self.plan.routing {
+            RoutingSource::None => return Ok(None),
+            RoutingSource::Key => (record.key().and_then(plain_text), "the key".to_owned()),
+            RoutingSource::Header(name) => {
+                let value = record.header(name).flatten();
+                (value.and_then(plain_text), format!("header `{name}`"))
+            }
+            RoutingSource::Field(pointer) => (
+                pointer.0.scalar(text),
+                format!("field `{}`", pointer.0.as_str()),
+            ),
+        };
+        let usable = found.filter(|text| !text.is_empty());
+        usable.map(Some).ok_or_else(|| {
+            let message = format!("{place}, the document's routing, is missing, empty or no text");
+            Refusal::new(code::ROUTING_MISSING, message)
+        })
     }
 
     fn document_version(&self, record: &impl SourceRecord) -> Result<Option<u64>, Refusal> {
-        match &self.version {
+        match &self.plan.version {
             VersionSource::None => Ok(None),
             VersionSource::Offset => offset_version(record).map(Some),
             VersionSource::Timestamp => timestamp_version(record).map(Some),
@@ -186,6 +277,64 @@ impl OperationShaper {
             },
         }
     }
+}
+
+/// The action's line with its line end, in a buffer that has room for `document_bytes` more.
+fn action_line(action: Action, metadata: &Metadata, document_bytes: usize) -> Vec<u8> {
+    let text_bytes = metadata.index.len()
+        + metadata.id.as_ref().map_or(0, String::len)
+        + metadata.routing.as_ref().map_or(0, String::len);
+    // 160 holds the names, a version's 20 digits and the brackets; text that needs escapes grows the vector.
+    let mut line = Vec::with_capacity(text_bytes + 160 + document_bytes);
+    line.extend_from_slice(b"{\"");
+    line.extend_from_slice(action.name().as_bytes());
+    line.extend_from_slice(b"\":{\"_index\":");
+    append_json_text(&mut line, &metadata.index);
+    if let Some(id) = &metadata.id {
+        line.extend_from_slice(b",\"_id\":");
+        append_json_text(&mut line, id);
+    }
+    if let Some(routing) = &metadata.routing {
+        line.extend_from_slice(b",\"routing\":");
+        append_json_text(&mut line, routing);
+    }
+    if let Some(version) = metadata.version {
+        line.extend_from_slice(
+            format!(",\"version\":{version},\"version_type\":\"external\"").as_bytes(),
+        );
+    }
+    if action == Action::Update {
+        line.extend_from_slice(format!(",\"retry_on_conflict\":{UPDATE_RETRIES}").as_bytes());
+    }
+    line.extend_from_slice(b"}}\n");
+    line
+}
+
+fn append_json_text(line: &mut Vec<u8>, text: &str) {
+    // Neither can a vector refuse bytes nor text refuse to be JSON.
+    let _ = serde_json::to_writer(line, text);
+}
+
+/// The document with the record's timestamp as its `@timestamp`.
+fn with_timestamp(record: &impl SourceRecord, text: &str) -> Result<String, Refusal> {
+    let at = record
+        .timestamp_ms()
+        .and_then(|timestamp_ms| Timestamp::from_millisecond(timestamp_ms).ok());
+    let at = at.ok_or_else(|| {
+        let message = format!(
+            "the document has no `{TIMESTAMP_FIELD}`, which a data stream needs, and the record no timestamp to fill it from"
+        );
+        Refusal::new(code::TIMESTAMP_MISSING, message)
+    })?;
+    Ok(document::with_member(
+        text,
+        TIMESTAMP_FIELD,
+        &format!("\"{at}\""),
+    ))
+}
+
+fn plain_text(bytes: &[u8]) -> Option<String> {
+    simdutf8::basic::from_utf8(bytes).ok().map(str::to_owned)
 }
 
 fn id_text(bytes: &[u8], place: &str) -> Result<String, Refusal> {

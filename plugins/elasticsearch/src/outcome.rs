@@ -40,6 +40,19 @@ pub(crate) enum Doubt {
 }
 
 impl Outcome {
+    /// What was seen; empty for an answer.
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Outcome::Answered(_) => String::new(),
+            Outcome::NotSent(reason)
+            | Outcome::Unknown(_, reason)
+            | Outcome::Overload(_, reason)
+            | Outcome::TooLarge(reason)
+            | Outcome::BadRequest(reason)
+            | Outcome::Systemic(reason) => reason,
+        }
+    }
+
     /// Name for the metric of errors; `None` for an answer.
     pub(crate) fn error_class(&self) -> Option<&'static str> {
         match self {

@@ -74,6 +74,53 @@ impl Pace {
     }
 }
 
+/// How many requests may be on their way: halved when the target is overloaded, one more after as many good answers as
+/// there may be requests (additive increase, multiplicative decrease).
+#[derive(Debug)]
+pub(crate) struct Concurrency {
+    limit: usize,
+    max: usize,
+    passed: usize,
+    round: u64,
+}
+
+impl Concurrency {
+    pub(crate) fn new(max: usize) -> Self {
+        Concurrency {
+            limit: max,
+            max,
+            passed: 0,
+            round: 0,
+        }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What a request that is sent now belongs to.
+    pub(crate) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// A request of this round met an overloaded target. Requests that were sent together count once.
+    pub(crate) fn overloaded(&mut self, round: u64) {
+        self.passed = 0;
+        if round == self.round {
+            self.limit = (self.limit / 2).max(1);
+            self.round += 1;
+        }
+    }
+
+    pub(crate) fn passed(&mut self) {
+        self.passed += 1;
+        if self.passed >= self.limit {
+            self.limit = (self.limit + 1).min(self.max);
+            self.passed = 0;
+        }
+    }
+}
+
 /// The size of a bulk that the target takes, learned from refusals.
 #[derive(Debug)]
 pub(crate) struct BulkSize {
@@ -172,6 +219,28 @@ mod tests {
             (pace.is_failing(), pace.reason(), pace.not_before()),
             (false, None, None)
         );
+    }
+
+    #[test]
+    fn flights_are_halved_once_for_each_overload_and_come_back_one_by_one() {
+        let mut concurrency = Concurrency::new(8);
+        let round = concurrency.round();
+        for _ in 0..8 {
+            concurrency.overloaded(round);
+        }
+        assert_eq!(concurrency.limit(), 4, "eight requests met one overload");
+        concurrency.overloaded(concurrency.round());
+        concurrency.overloaded(concurrency.round());
+        concurrency.overloaded(concurrency.round());
+        assert_eq!(concurrency.limit(), 1);
+        let mut answers = 0;
+        while concurrency.limit() < 8 {
+            concurrency.passed();
+            answers += 1;
+        }
+        assert_eq!(answers, 1 + 2 + 3 + 4 + 5 + 6 + 7);
+        concurrency.passed();
+        assert_eq!(concurrency.limit(), 8);
     }
 
     #[test]

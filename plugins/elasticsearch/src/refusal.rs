@@ -8,6 +8,10 @@ pub(crate) mod code {
     pub(crate) const ID_LENGTH: &str = "elasticsearch.id_length";
     pub(crate) const VERSION_MISSING: &str = "elasticsearch.version_missing";
     pub(crate) const VERSION_INVALID: &str = "elasticsearch.version_invalid";
+    pub(crate) const INDEX_MISSING: &str = "elasticsearch.index_missing";
+    pub(crate) const INDEX_INVALID: &str = "elasticsearch.index_invalid";
+    pub(crate) const ROUTING_MISSING: &str = "elasticsearch.routing_missing";
+    pub(crate) const TIMESTAMP_MISSING: &str = "elasticsearch.timestamp_missing";
     pub(crate) const VALUE_NULL: &str = "elasticsearch.value_null";
     pub(crate) const VALUE_NOT_UTF8: &str = "elasticsearch.value_not_utf8";
     pub(crate) const VALUE_NOT_JSON: &str = "elasticsearch.value_not_json";
@@ -17,6 +21,8 @@ pub(crate) mod code {
     pub(crate) const MAPPING: &str = "elasticsearch.mapping";
     pub(crate) const ILLEGAL_ARGUMENT: &str = "elasticsearch.illegal_argument";
     pub(crate) const REQUEST_INVALID: &str = "elasticsearch.request_invalid";
+    pub(crate) const DOCUMENT_EXISTS: &str = "elasticsearch.document_exists";
+    pub(crate) const CONFLICT: &str = "elasticsearch.conflict";
     pub(crate) const FAILURE_STORE: &str = "elasticsearch.failure_store";
     pub(crate) const SERVER_FAULT: &str = "elasticsearch.server_fault";
     pub(crate) const REJECTED: &str = "elasticsearch.rejected";

@@ -8,25 +8,28 @@
 //!   evidence: a 400 for a request of this operation alone counts once another request was answered since it was
 //!   first suspected; an unexplained failure counts each time another document was stored since the last.
 
+mod items;
+mod whole_request;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::bulk_answer::Item;
+use weir_plugin_sdk::SinkMetric;
+
 use crate::flight::Flight;
-use crate::item_class::{ItemClass, classify_item};
 use crate::lanes::Lanes;
+use crate::numbers::Numbers;
 use crate::operation::Operation;
-use crate::outcome::{Doubt, Outcome};
-use crate::pace::{BulkSize, Pace, backoff};
-use crate::refusal::{Refusal, code};
+use crate::outcome::Outcome;
+use crate::pace::{BulkSize, Concurrency, Pace, backoff};
+use crate::refusal::Refusal;
+use crate::storm::StormBreaker;
+use crate::write_plan::ConflictPolicy;
 
 /// Unexplained failures of one operation, each with other documents stored since the one before, until it is rejected.
 /// With the back-off below that is about a minute of a server that works for everyone else.
 const FAULTS_MAX: u32 = 10;
-/// Attempts of one body that end in doubt, until its size or one of its operations is suspected.
-const STRIKES_MAX: u32 = 3;
-/// No server breaks the connection over a smaller body for its size.
-const RESET_SUSPECT_BYTES: usize = 128 << 10;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -34,6 +37,10 @@ pub(crate) struct Limits {
     pub(crate) batch_bytes: usize,
     pub(crate) batch_age: Duration,
     pub(crate) max_in_flight: usize,
+    /// See [`StormBreaker`].
+    pub(crate) max_rejections: usize,
+    /// What a document means that is there when it should be created.
+    pub(crate) on_conflict: ConflictPolicy,
 }
 
 /// How a record ended.
@@ -69,7 +76,9 @@ pub(crate) struct Scheduler {
     /// Send without waiting for bulks to fill.
     flushing: bool,
     pace: Pace,
+    concurrency: Concurrency,
     size: BulkSize,
+    breaker: StormBreaker,
     random: fastrand::Rng,
     /// Requests that were answered item by item.
     answers: u64,
@@ -77,6 +86,9 @@ pub(crate) struct Scheduler {
     stored: u64,
     settlements: Vec<Settlement>,
     errors: BTreeMap<&'static str, u64>,
+    numbers: Numbers,
+    /// When the operations without verdict were accepted; those of one write share a moment.
+    accepted: BTreeMap<Instant, usize>,
 }
 
 impl Scheduler {
@@ -93,18 +105,23 @@ impl Scheduler {
             next_flight: 0,
             flushing: false,
             pace: Pace::new(),
+            concurrency: Concurrency::new(limits.max_in_flight),
             size: BulkSize::new(limits.batch_bytes),
+            breaker: StormBreaker::new(limits.max_rejections),
             random,
             answers: 0,
             stored: 0,
             settlements: Vec::new(),
             errors: BTreeMap::new(),
+            numbers: Numbers::default(),
+            accepted: BTreeMap::new(),
         }
     }
 
     pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
         for operation in operations {
             self.ready_bytes += operation.lines.len();
+            *self.accepted.entry(operation.accepted_at).or_default() += 1;
             self.ready.push_back(operation);
         }
     }
@@ -117,7 +134,8 @@ impl Scheduler {
     /// Why the target makes no progress now.
     pub(crate) fn unavailable(&self) -> Option<&str> {
         let idle = self.in_flight == 0 && self.ready.is_empty() && self.waiting.is_empty();
-        self.pace.reason().filter(|_| !idle)
+        let reason = self.pace.reason().or_else(|| self.breaker.reason());
+        reason.filter(|_| !idle)
     }
 
     pub(crate) fn take_settlements(&mut self) -> Vec<Settlement> {
@@ -129,6 +147,22 @@ impl Scheduler {
         std::mem::take(&mut self.errors)
     }
 
+    /// What was counted since the last call, with the gauges of now.
+    pub(crate) fn take_numbers(&mut self, now: Instant) -> Numbers {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        let oldest = self.accepted.keys().next();
+        let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(*at));
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        numbers.set(SinkMetric::OldestPendingMs, age_ms);
+        numbers.set(
+            SinkMetric::PendingRecords,
+            self.accepted.values().sum::<usize>() as u64,
+        );
+        numbers.set(SinkMetric::RequestsInFlight, self.in_flight as u64);
+        numbers.set(SinkMetric::BlockedRecords, self.lanes.blocked() as u64);
+        numbers
+    }
+
     /// The next request to send now, if there is one. Its outcome must come back by [`Scheduler::land`].
     pub(crate) fn launch(&mut self, now: Instant) -> Option<Flight> {
         if self.is_crowded() || self.pace.not_before().is_some_and(|moment| moment > now) {
@@ -138,8 +172,13 @@ impl Scheduler {
         self.failed_went_last = flight.failed;
         flight.not_before = None;
         flight.probes = self.pace.is_failing();
+        flight.round = self.concurrency.round();
         self.probe_in_flight |= flight.probes;
         self.in_flight += 1;
+        for operation in flight.front() {
+            self.numbers
+                .add(SinkMetric::Operations, operation.action.name(), 1);
+        }
         Some(flight)
     }
 
@@ -198,11 +237,16 @@ impl Scheduler {
         if let Some(class) = outcome.error_class() {
             self.count(class);
         }
+        let class = outcome.error_class().unwrap_or("answered");
+        self.numbers.add(SinkMetric::Requests, class, 1);
         flight.failed = outcome.error_class().is_some();
         match outcome {
             Outcome::Answered(items) => self.apply(&mut flight, items, now),
             Outcome::NotSent(reason) | Outcome::Systemic(reason) => self.fail(reason, None, now),
-            Outcome::Overload(floor, reason) => self.fail(reason, floor, now),
+            Outcome::Overload(floor, reason) => {
+                self.concurrency.overloaded(flight.round);
+                self.fail(reason, floor, now);
+            }
             Outcome::Unknown(doubt, reason) => self.doubt(&mut flight, doubt, reason, now),
             Outcome::TooLarge(reason) => self.shrink(&mut flight, &reason),
             Outcome::BadRequest(reason) => self.bisect(&mut flight, reason, now),
@@ -214,7 +258,7 @@ impl Scheduler {
 
     /// While the target fails, one flight at a time asks whether it is back, beside those that were under way.
     fn is_crowded(&self) -> bool {
-        self.in_flight >= self.limits.max_in_flight
+        self.in_flight >= self.concurrency.limit()
             || (self.pace.is_failing() && self.probe_in_flight)
     }
 
@@ -303,6 +347,12 @@ impl Scheduler {
     }
 
     fn settle(&mut self, operation: Operation, verdict: Verdict) {
+        if let Entry::Occupied(mut accepted) = self.accepted.entry(operation.accepted_at) {
+            *accepted.get_mut() -= 1;
+            if *accepted.get() == 0 {
+                accepted.remove();
+            }
+        }
         for blocked in self.lanes.leave(&operation).into_iter().rev() {
             self.ready_bytes += blocked.lines.len();
             self.ready.push_front(blocked);
@@ -316,184 +366,8 @@ impl Scheduler {
 
     fn reject(&mut self, operation: Operation, refusal: Refusal, causes: String) {
         self.count("rejected");
+        self.numbers.add(SinkMetric::Items, "rejected", 1);
         self.settle(operation, Verdict::Rejected(refusal, causes));
-    }
-
-    /// A verdict, or another try, for each item of an answer.
-    fn apply(&mut self, flight: &mut Flight, items: Vec<Item>, now: Instant) {
-        let sent = flight.take_front();
-        flight.failures_alone = 0;
-        let total = sent.len();
-        let classes: Vec<ItemClass> = items.iter().map(class_of).collect();
-        let ended_well = |(operation, class): (&Operation, &ItemClass)| {
-            *class == ItemClass::Stored || (*class == ItemClass::Conflict && operation.versioned)
-        };
-        self.answers += 1;
-        self.stored += sent
-            .iter()
-            .zip(&classes)
-            .filter(|pair| ended_well(*pair))
-            .count() as u64;
-        let mut again = Vec::new();
-        let mut blocked_by = None;
-        for ((operation, item), class) in sent.into_iter().zip(items).zip(classes) {
-            match class {
-                ItemClass::Stored => self.settle(operation, Verdict::Stored),
-                ItemClass::Conflict if operation.versioned => {
-                    self.settle(operation, Verdict::Superseded)
-                }
-                ItemClass::Rejected(code) => self.reject_item(operation, code, &item),
-                ItemClass::Faulted => {
-                    again.extend(self.tolerate_fault(operation, &describe(&item)))
-                }
-                ItemClass::Conflict | ItemClass::Overloaded | ItemClass::Systemic => {
-                    self.count(if class == ItemClass::Systemic {
-                        "item_systemic"
-                    } else {
-                        "item_overload"
-                    });
-                    blocked_by = Some(describe(&item));
-                    again.push(operation);
-                }
-            }
-        }
-        match blocked_by {
-            Some(reason) if again.len() == total => self.fail(reason, None, now),
-            _ => self.pace.succeeded(),
-        }
-        self.size.accepted();
-        for operation in &mut again {
-            operation.retries = operation.retries.saturating_add(1);
-        }
-        let retries = again.iter().map(|operation| operation.retries).max();
-        flight.not_before = retries.map(|retries| now + backoff(retries, &mut self.random));
-        flight.put_front(again);
-    }
-
-    fn reject_item(&mut self, operation: Operation, code: &'static str, item: &Item) {
-        let causes = item
-            .error
-            .as_ref()
-            .map(|error| error.causes())
-            .unwrap_or_default();
-        let message = format!(
-            "Elasticsearch refused the document `{}`: {}",
-            operation.id,
-            describe(item)
-        );
-        self.reject(operation, Refusal::new(code, message), causes);
-    }
-
-    /// Gives the operation back for another try, unless the faults are its own by now.
-    fn tolerate_fault(&mut self, mut operation: Operation, seen: &str) -> Option<Operation> {
-        self.count("item_fault");
-        if operation.faults == 0 || self.stored > operation.stored_at_last_fault {
-            operation.faults += 1;
-            operation.stored_at_last_fault = self.stored;
-        }
-        if operation.faults < FAULTS_MAX {
-            return Some(operation);
-        }
-        let message = format!(
-            "Elasticsearch failed {FAULTS_MAX} times over the document `{}` while it stored others: {seen}",
-            operation.id
-        );
-        self.reject(
-            operation,
-            Refusal::new(code::SERVER_FAULT, message),
-            String::new(),
-        );
-        None
-    }
-
-    /// The same operations are sent again. Repeated doubt leads to smaller bodies, or to the guilty operation.
-    fn doubt(&mut self, flight: &mut Flight, doubt: Doubt, reason: String, now: Instant) {
-        flight.strikes += 1;
-        let single = flight.front().len() == 1;
-        if doubt == Doubt::ServerFault && single {
-            let operation = flight.take_front().pop();
-            let again = operation.and_then(|operation| self.tolerate_fault(operation, &reason));
-            if let Some(operation) = again {
-                flight.put_front(vec![operation]);
-                flight.rotate();
-            }
-        } else if flight.strikes >= STRIKES_MAX && !single {
-            match doubt {
-                Doubt::ServerFault => {
-                    flight.isolating = true;
-                    flight.halve_front();
-                }
-                Doubt::Reset if flight.body_bytes() >= RESET_SUSPECT_BYTES => {
-                    self.size.reset(flight.body_bytes());
-                }
-                Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
-            }
-        }
-        self.fail_alone(flight, reason, now);
-    }
-
-    /// 413: later bodies are smaller; a document that is too large alone is rejected.
-    fn shrink(&mut self, flight: &mut Flight, reason: &str) {
-        self.pace.succeeded();
-        let bytes = flight.body_bytes();
-        if flight.front().len() > 1 {
-            self.size.refused(bytes);
-            return;
-        }
-        for operation in flight.take_front() {
-            let message = format!(
-                "the document `{}` takes {bytes} bytes of a bulk, more than the server takes: {reason}",
-                operation.id
-            );
-            self.reject(
-                operation,
-                Refusal::new(code::PAYLOAD_TOO_LARGE, message),
-                String::new(),
-            );
-        }
-    }
-
-    /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
-    /// request since, not the operation but the request may be at fault, and it waits.
-    fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
-        let answers = self.answers;
-        let suspected = flight
-            .front_mut()
-            .iter_mut()
-            .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
-        let suspected_at = suspected.min().unwrap_or(answers);
-        if flight.front().len() > 1 {
-            flight.isolating = true;
-            flight.halve_front();
-        } else if answers > suspected_at {
-            for operation in flight.take_front() {
-                let message = format!(
-                    "Elasticsearch refuses any bulk with the document `{}`: {reason}",
-                    operation.id
-                );
-                self.reject(
-                    operation,
-                    Refusal::new(code::REQUEST_INVALID, message),
-                    String::new(),
-                );
-            }
-        } else {
-            flight.isolating = true;
-            flight.rotate();
-            self.fail_alone(flight, reason, now);
-        }
-    }
-}
-
-fn class_of(item: &Item) -> ItemClass {
-    let error_type = item.error.as_ref().map(|error| error.error_type());
-    classify_item(item.status, error_type, item.failure_store.as_deref())
-}
-
-fn describe(item: &Item) -> String {
-    match &item.error {
-        Some(error) => format!("status {}, {}", item.status, error.describe()),
-        None => format!("status {}", item.status),
     }
 }
 

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::bulk_answer::read_items;
-use crate::testing::{operation, sized_operation};
+use crate::outcome::Doubt;
+use crate::refusal::code;
+use crate::testing::{create, delete, operation, sized_operation, upsert};
 
 pub(super) const SEED: u64 = 20_260_101;
 
@@ -14,6 +16,8 @@ pub(super) fn limits() -> Limits {
         batch_bytes: 1 << 20,
         batch_age: Duration::from_millis(200),
         max_in_flight: 4,
+        max_rejections: 100,
+        on_conflict: ConflictPolicy::Supersede,
     }
 }
 
@@ -29,7 +33,7 @@ pub(super) fn answer(flight: &Flight, item: impl Fn(&Operation) -> (u16, &'stati
         let (status, error_type) = item(operation);
         let error =
             (!error_type.is_empty()).then(|| json!({ "type": error_type, "reason": "because" }));
-        json!({ "index": { "_id": operation.id, "status": status, "error": error } })
+        json!({ operation.action.name(): { "_id": operation.id, "status": status, "error": error } })
     };
     let items: Vec<Value> = flight.front().iter().map(item).collect();
     let body = json!({ "items": items }).to_string();
@@ -577,4 +581,245 @@ fn a_request_that_fails_with_500_is_split_until_the_cause_stands_alone() {
         }
     }
     panic!("operation 5 was never isolated");
+}
+
+const CONFLICT: &str = "version_conflict_engine_exception";
+
+#[test]
+fn case_46_a_document_that_is_there_is_not_created_again() {
+    for (on_conflict, doubted, expected) in [
+        (ConflictPolicy::Supersede, false, None),
+        (ConflictPolicy::Reject, false, Some(code::DOCUMENT_EXISTS)),
+        (ConflictPolicy::Reject, true, None),
+    ] {
+        let mut scheduler = scheduler(Limits {
+            on_conflict,
+            ..limits()
+        });
+        scheduler.offer([create(0, "a")]);
+        let mut lost_answer = doubted;
+        let (ended, _) = drive(
+            &mut scheduler,
+            Instant::now(),
+            |flight, _| match std::mem::take(&mut lost_answer) {
+                true => Outcome::Unknown(Doubt::Timeout, "timeout".into()),
+                false => answer(flight, |_| (409, CONFLICT)),
+            },
+        );
+        let verdict = ended.get(&0).expect("a verdict");
+        assert_eq!(
+            rejected_code(verdict),
+            expected,
+            "{on_conflict:?} {doubted}"
+        );
+        assert!(expected.is_some() || *verdict == Verdict::Superseded);
+    }
+}
+
+#[test]
+fn case_28_and_31_a_delete_ends_whether_or_not_it_found_something() {
+    let mut scheduler = scheduler(limits());
+    scheduler.offer([
+        delete(0, "a", Some(5)),
+        delete(1, "b", Some(5)),
+        delete(2, "c", Some(5)),
+        delete(3, "d", None),
+    ]);
+    let (ended, _) = drive(&mut scheduler, Instant::now(), |flight, _| {
+        answer(flight, |operation| match operation.seq {
+            0 => (200, ""),
+            1 => (404, ""),
+            2 => (409, CONFLICT),
+            _ => (404, "index_not_found_exception"),
+        })
+    });
+    let expected = [
+        (0, Verdict::Stored),
+        (1, Verdict::Stored),
+        (2, Verdict::Superseded),
+        (3, Verdict::Stored),
+    ];
+    assert_eq!(ended, HashMap::from(expected));
+}
+
+#[test]
+fn case_48_an_upsert_that_meets_other_writers_is_tried_again_but_not_for_ever() {
+    for (conflicts, expected) in [(3, None), (u64::MAX, Some(code::CONFLICT))] {
+        let mut scheduler = scheduler(limits());
+        let start = Instant::now();
+        scheduler.offer([upsert(0, "contended")]);
+        let mut met = 0;
+        let (mut now, mut seq) = (start, 1);
+        let verdict = loop {
+            scheduler.offer([sized_operation(seq, "steady", Some(seq), 0, now)]);
+            seq += 1;
+            while let Some(flight) = scheduler.launch(now) {
+                met += u64::from(seqs(&flight).contains(&0));
+                let outcome = answer(&flight, |operation| {
+                    match operation.seq == 0 && met <= conflicts {
+                        true => (409, CONFLICT),
+                        false => (200, ""),
+                    }
+                });
+                scheduler.land(flight, outcome, now);
+            }
+            let settlements = scheduler.take_settlements();
+            if let Some(end) = settlements
+                .into_iter()
+                .find(|settlement| settlement.seq == 0)
+            {
+                break end.verdict;
+            }
+            assert!(seq < 1_000);
+            now += Duration::from_secs(30);
+        };
+        assert_eq!(rejected_code(&verdict), expected);
+    }
+}
+
+#[test]
+fn case_24_and_25_a_storm_of_rejections_stops_until_the_index_is_repaired() {
+    let mut scheduler = scheduler(Limits {
+        max_rejections: 10,
+        ..limits()
+    });
+    offer_many(&mut scheduler, 200);
+    let start = Instant::now();
+    let repaired_at = start + Duration::from_secs(600);
+    let mut seen_reason = String::new();
+    let mut now = start;
+    let mut ended = HashMap::new();
+    while let Some(next) = scheduler.next_launch(now) {
+        now = now.max(next);
+        while let Some(flight) = scheduler.launch(now) {
+            let outcome = match now >= repaired_at {
+                true => stored(&flight),
+                false => answer(&flight, |_| (400, "illegal_argument_exception")),
+            };
+            scheduler.land(flight, outcome, now);
+        }
+        for settlement in scheduler.take_settlements() {
+            ended.insert(settlement.seq, settlement.verdict);
+        }
+        if let Some(reason) = scheduler.unavailable() {
+            seen_reason = reason.to_owned();
+        }
+    }
+    let rejected = ended
+        .values()
+        .filter(|verdict| rejected_code(verdict).is_some())
+        .count();
+    assert_eq!((rejected, ended.len()), (10, 200));
+    assert!(
+        seen_reason.contains("index `index` rejected"),
+        "{seen_reason}"
+    );
+    assert_eq!(scheduler.unavailable(), None);
+}
+
+#[test]
+fn case_20_what_is_blocked_keeps_nobody_else_from_being_stored() {
+    let mut scheduler = scheduler(limits());
+    let start = Instant::now();
+    let granted_at = start + Duration::from_secs(600);
+    let of = |seq, index: &str| Operation {
+        index: index.into(),
+        ..operation(seq, &format!("id{seq}"), Some(1))
+    };
+    scheduler.offer((0..20).map(|seq| of(seq, if seq % 2 == 0 { "open" } else { "closed" })));
+    let mut stored_at = HashMap::new();
+    let refused = |operation: &Operation, now| &*operation.index == "closed" && now < granted_at;
+    let (ended, _) = drive(&mut scheduler, start, |flight, now| {
+        let passed = flight
+            .front()
+            .iter()
+            .filter(|operation| !refused(operation, now));
+        stored_at.extend(passed.map(|operation| (operation.seq, now)));
+        answer(flight, |operation| match refused(operation, now) {
+            true => (403, "security_exception"),
+            false => (201, ""),
+        })
+    });
+    assert!(ended.len() == 20 && ended.values().all(|verdict| *verdict == Verdict::Stored));
+    for (seq, at) in stored_at {
+        assert_eq!(at >= granted_at, seq % 2 == 1, "{seq}");
+    }
+}
+
+#[test]
+fn overload_halves_the_flights() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 1_000);
+    let now = Instant::now();
+    let flights: Vec<Flight> = std::iter::from_fn(|| scheduler.launch(now)).collect();
+    assert_eq!(flights.len(), 4);
+    for flight in flights {
+        scheduler.land(flight, Outcome::Overload(None, "429".into()), now);
+    }
+    let later = now + Duration::from_secs(60);
+    let probe = scheduler.launch(later).expect("a probe");
+    let outcome = stored(&probe);
+    scheduler.land(probe, outcome, later);
+    let flights = std::iter::from_fn(|| scheduler.launch(later)).count();
+    assert_eq!(flights, 2, "one answer has not brought a third back");
+}
+
+#[test]
+fn a_refused_operation_that_everything_waits_behind_is_found_too() {
+    let mut scheduler = scheduler(limits());
+    let start = Instant::now();
+    scheduler.offer([operation(0, "a", None)]);
+    drive(&mut scheduler, start, |flight, _| stored(flight));
+    scheduler.offer((1..5).map(|seq| operation(seq, "a", None)));
+    let (ended, requests) = drive(&mut scheduler, start, |flight, _| {
+        match seqs(flight).contains(&1) {
+            true => Outcome::BadRequest("400".into()),
+            false => stored(flight),
+        }
+    });
+    let codes: Vec<Option<&str>> = (1..5)
+        .map(|seq| ended.get(&seq).and_then(rejected_code))
+        .collect();
+    assert_eq!(codes, [Some(code::REQUEST_INVALID), None, None, None]);
+    assert!(
+        requests <= 3 + 1 + FAULTS_MAX as usize,
+        "{requests} requests"
+    );
+}
+
+#[test]
+fn what_is_counted_balances_at_every_step() {
+    let mut scheduler = scheduler(limits());
+    let mut totals = Numbers::default();
+    let now = Instant::now();
+    let ended = |totals: &Numbers| -> u64 {
+        let outcomes = ["stored", "superseded", "already_there", "gone", "rejected"];
+        outcomes
+            .map(|outcome| totals.count(SinkMetric::Items, outcome))
+            .iter()
+            .sum()
+    };
+    for round in 0..10_u64 {
+        scheduler.offer((0..20).map(|n| operation(round * 20 + n, &format!("id{n}"), Some(round))));
+        while let Some(flight) = scheduler.launch(now + Duration::from_secs(60 * round)) {
+            let outcome = answer(&flight, |operation| match operation.seq % 5 {
+                0 => (409, CONFLICT),
+                1 => (400, "mapper_parsing_exception"),
+                2 if operation.retries == 0 => (429, "busy"),
+                _ => (201, ""),
+            });
+            scheduler.land(flight, outcome, now + Duration::from_secs(60 * round));
+        }
+        let mut numbers = scheduler.take_numbers(now);
+        totals.absorb(&mut numbers);
+        let pending = scheduler.accepted.values().sum::<usize>() as u64;
+        assert_eq!(ended(&totals) + pending, (round + 1) * 20);
+    }
+    assert_eq!(totals.count(SinkMetric::Items, "superseded"), 40);
+    assert_eq!(totals.count(SinkMetric::Items, "rejected"), 40);
+    let sent = totals.count(SinkMetric::Operations, "index");
+    assert_eq!(
+        sent,
+        ended(&totals) + totals.count(SinkMetric::Items, "retried")
+    );
 }

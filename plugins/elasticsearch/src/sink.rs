@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_plugin_sdk::{Batch, Context, Error, Errors, Flush, Record, Replay, Settle, Sink};
+use weir_plugin_sdk::{
+    Batch, Context, Error, Errors, Findings, Flush, Record, Replay, Settle, Sink,
+};
 
 use crate::client::Client;
 use crate::config::ElasticsearchConfig;
 use crate::exchange::{Exchange, WorkerState};
 use crate::operation::{OperationShaper, SourceRecord};
+use crate::preflight;
 use crate::scheduler::{Limits, Scheduler, Settlement, Verdict};
 use crate::worker::Worker;
+use crate::write_plan::{self, WritePlan};
 
 /// Bulks that are gathered while `max_in_flight` are on their way: the buffer holds that many plus this one.
 const BULKS_GATHERED: usize = 1;
@@ -41,6 +45,7 @@ impl ElasticsearchSink {
         for (class, count) in report.errors {
             out.count_error(class, count);
         }
+        report.numbers.report(out);
         match report.unavailable {
             Some(reason) => out.unavailable(&reason),
             None => out.available(),
@@ -72,13 +77,29 @@ impl ElasticsearchSink {
 impl Sink for ElasticsearchSink {
     type Config = ElasticsearchConfig;
 
-    /// Every id is a function of the record, so a replay finds its own document.
-    fn replay(_config: &ElasticsearchConfig) -> Replay {
-        Replay::Idempotent
+    /// An id that is a function of the record lets a replay find its own document.
+    fn replay(config: &ElasticsearchConfig) -> Replay {
+        match write_plan::is_idempotent(config) {
+            true => Replay::Idempotent,
+            false => Replay::Duplicates,
+        }
     }
 
     fn validate(config: &ElasticsearchConfig, errors: &mut Errors) {
         config.check(errors);
+    }
+
+    fn check_target(config: &ElasticsearchConfig, findings: &mut Findings) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(preflight::check(config, findings)),
+            Err(error) => findings.error(
+                format!("The check cannot run: {error}."),
+                "Give the process more threads or file descriptors.",
+            ),
+        }
     }
 
     fn new(config: ElasticsearchConfig, context: &Context) -> Result<Self, Error> {
@@ -90,15 +111,24 @@ impl Sink for ElasticsearchSink {
             batch_bytes,
             batch_age: config.batch.age.0,
             max_in_flight: config.max_in_flight as usize,
+            max_rejections: config.max_rejections as usize,
+            on_conflict: config.on_conflict,
         };
+        let plan = WritePlan::of(&config);
         let bulks = limits.max_in_flight + BULKS_GATHERED;
         let exchange = Arc::new(Exchange::default());
         let scheduler = Scheduler::new(limits, fastrand::Rng::new());
-        let worker = Worker::start(Arc::clone(&exchange), client, scheduler, context.clone());
+        let worker = Worker::start(
+            Arc::clone(&exchange),
+            client,
+            scheduler,
+            config.clone(),
+            context.clone(),
+        );
         let worker =
             worker.map_err(|error| Error::fatal("elasticsearch.thread", error.to_string()))?;
         Ok(ElasticsearchSink {
-            shaper: OperationShaper::new(&config.index, config.id, config.version, batch_bytes),
+            shaper: OperationShaper::new(config.index.clone(), plan, batch_bytes),
             exchange,
             worker,
             held_records: 0,

@@ -1,15 +1,22 @@
-//! Operations for unit tests.
+//! Records and operations for unit tests.
 
 use std::time::Instant;
 
-use crate::config::{IdSource, VersionSource};
-use crate::operation::{Operation, OperationShaper, SourceRecord};
+use serde_json::{Value, json};
 
-struct Plain<'a> {
-    seq: u64,
-    id: &'a str,
-    version: Option<u64>,
-    value: String,
+use crate::config::ElasticsearchConfig;
+use crate::operation::{Operation, OperationShaper, SourceRecord};
+use crate::write_plan::WritePlan;
+
+/// A record of plain parts; `Default` has none of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plain<'a> {
+    pub(crate) seq: u64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(&'a str, Option<Vec<u8>>)>,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) coordinates: Option<(&'a str, i32, i64)>,
 }
 
 impl SourceRecord for Plain<'_> {
@@ -18,30 +25,57 @@ impl SourceRecord for Plain<'_> {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        Some(self.id.as_bytes())
+        self.key.as_deref()
     }
 
     fn value(&self) -> Option<&[u8]> {
-        Some(self.value.as_bytes())
+        self.value.as_deref()
     }
 
-    fn header(&self, _name: &str) -> Option<Option<&[u8]>> {
-        None
+    fn header(&self, name: &str) -> Option<Option<&[u8]>> {
+        self.headers
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_deref())
     }
 
     fn timestamp_ms(&self) -> Option<i64> {
-        self.version.and_then(|version| i64::try_from(version).ok())
+        self.timestamp_ms
     }
 
     fn coordinates(&self) -> Option<(&str, i32, i64)> {
-        None
+        self.coordinates
     }
+}
+
+/// The least configuration with `changes` on top.
+pub(crate) fn config(changes: Value) -> ElasticsearchConfig {
+    let mut config = json!({ "urls": ["http://localhost:9200"], "index": "index" });
+    if let (Some(config), Value::Object(changes)) = (config.as_object_mut(), changes) {
+        config.extend(changes);
+    }
+    serde_json::from_value(config).expect("a readable configuration")
+}
+
+pub(crate) fn shaper(changes: Value, operation_max_bytes: usize) -> OperationShaper {
+    let config = config(changes);
+    OperationShaper::new(
+        config.index.clone(),
+        WritePlan::of(&config),
+        operation_max_bytes,
+    )
 }
 
 thread_local! {
     /// One each, so that equal ids have equal lanes.
-    static SHAPERS: [OperationShaper; 2] = [VersionSource::None, VersionSource::Timestamp]
-        .map(|version| OperationShaper::new("index", IdSource::Key, version, usize::MAX));
+    static SHAPERS: [OperationShaper; 4] = [
+        json!({ "version": "none", "tombstones": "delete" }),
+        json!({ "version": "timestamp", "tombstones": "delete" }),
+        json!({ "write": "create" }),
+        json!({ "write": "upsert" }),
+    ]
+    .map(|changes| shaper(changes, usize::MAX));
 }
 
 /// An operation on document `id`, accepted now.
@@ -58,19 +92,40 @@ pub(crate) fn sized_operation(
     accepted_at: Instant,
 ) -> Operation {
     let value = format!("{{\"seq\":{seq},\"pad\":\"{}\"}}", "x".repeat(padding));
+    let shaper = usize::from(version.is_some());
+    shape(shaper, seq, id, version, Some(value), accepted_at)
+}
+
+pub(crate) fn delete(seq: u64, id: &str, version: Option<u64>) -> Operation {
+    let shaper = usize::from(version.is_some());
+    shape(shaper, seq, id, version, None, Instant::now())
+}
+
+pub(crate) fn create(seq: u64, id: &str) -> Operation {
+    shape(2, seq, id, None, Some("{}".to_owned()), Instant::now())
+}
+
+pub(crate) fn upsert(seq: u64, id: &str) -> Operation {
+    shape(3, seq, id, None, Some("{}".to_owned()), Instant::now())
+}
+
+fn shape(
+    shaper: usize,
+    seq: u64,
+    id: &str,
+    version: Option<u64>,
+    value: Option<String>,
+    accepted_at: Instant,
+) -> Operation {
     let record = Plain {
         seq,
-        id,
-        version,
-        value,
+        key: Some(id.as_bytes().to_vec()),
+        value: value.map(String::into_bytes),
+        timestamp_ms: version.and_then(|version| i64::try_from(version).ok()),
+        ..Plain::default()
     };
-    SHAPERS.with(|[unversioned, versioned]| {
-        let shaper = if version.is_some() {
-            versioned
-        } else {
-            unversioned
-        };
-        shaper
+    SHAPERS.with(|shapers| {
+        shapers[shaper]
             .shape(&record, accepted_at)
             .expect("a valid operation")
     })

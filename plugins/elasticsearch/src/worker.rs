@@ -5,12 +5,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
-use weir_plugin_sdk::Context;
+use weir_plugin_sdk::{Context, Findings, SinkMetric};
 
-use crate::client::Client;
+use crate::client::{Client, Trip};
+use crate::config::ElasticsearchConfig;
 use crate::exchange::{Exchange, WorkerState};
 use crate::flight::Flight;
-use crate::outcome::Outcome;
+use crate::numbers::Numbers;
+use crate::preflight;
 use crate::scheduler::Scheduler;
 
 /// Longest wait for the thread when the sink is dropped; a thread that needs longer is left to end by itself, which is
@@ -33,6 +35,7 @@ impl Worker {
         exchange: Arc<Exchange>,
         client: Client,
         scheduler: Scheduler,
+        config: ElasticsearchConfig,
         context: Context,
     ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -43,6 +46,7 @@ impl Worker {
             let end = EndNotice {
                 exchange: worker_exchange,
             };
+            runtime.spawn(say_findings(config, context.clone()));
             let outages = OutageLog {
                 context,
                 warned_at: None,
@@ -100,13 +104,23 @@ impl Drop for EndNotice {
     }
 }
 
+/// Says at the start what would keep documents waiting; nothing waits for it, for servers may be away by design.
+async fn say_findings(config: ElasticsearchConfig, context: Context) {
+    let mut findings = Findings::default();
+    preflight::check(&config, &mut findings).await;
+    for (_, message, help) in findings.iter() {
+        context.warn(format!("{message} {help}"));
+    }
+}
+
 async fn serve(
     exchange: &Exchange,
     client: Arc<Client>,
     mut scheduler: Scheduler,
     mut outages: OutageLog,
 ) -> Result<(), JoinError> {
-    let mut flights: JoinSet<(Flight, Outcome)> = JoinSet::new();
+    let mut flights: JoinSet<(Flight, Trip)> = JoinSet::new();
+    let mut traffic = Numbers::default();
     loop {
         let orders = exchange.take_orders();
         if orders.stopping {
@@ -119,23 +133,27 @@ async fn serve(
             flights.spawn(fly(Arc::clone(&client), flight));
         }
         outages.note(scheduler.unavailable(), now);
-        exchange.publish(&mut scheduler);
+        traffic.set_targets(client.targets(now));
+        exchange.publish(&mut scheduler, &mut traffic, now);
         let next_launch = scheduler.next_launch(now);
         let wake_at = tokio::time::Instant::from_std(next_launch.unwrap_or(now));
         tokio::select! {
             () = exchange.orders_arrived() => {}
             Some(landed) = flights.join_next() => {
-                let (flight, outcome) = landed?;
-                scheduler.land(flight, outcome, Instant::now());
+                let (flight, trip) = landed?;
+                traffic.add(SinkMetric::RequestBytes, "raw", trip.raw_bytes);
+                traffic.add(SinkMetric::RequestBytes, "sent", trip.sent_bytes);
+                traffic.observe(trip.duration);
+                scheduler.land(flight, trip.outcome, Instant::now());
             }
             () = tokio::time::sleep_until(wake_at), if next_launch.is_some() => {}
         }
     }
 }
 
-async fn fly(client: Arc<Client>, flight: Flight) -> (Flight, Outcome) {
-    let outcome = client.send(&flight).await;
-    (flight, outcome)
+async fn fly(client: Arc<Client>, flight: Flight) -> (Flight, Trip) {
+    let trip = client.send(&flight).await;
+    (flight, trip)
 }
 
 /// Says when the target takes nothing and when it does again, but not each of a thousand failures.

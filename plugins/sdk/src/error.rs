@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use weir_plugin_api::{TargetFinding, severity};
+
 /// What went wrong in a call. `?` on any standard error makes an [`Error::Record`].
 ///
 /// Does not implement `std::error::Error`, which would forbid that conversion.
@@ -64,6 +66,40 @@ impl<E: std::error::Error> From<E> for Error {
             message: error.to_string(),
             detail,
         }
+    }
+}
+
+/// Collects what a sink finds out about its target.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub(crate) found: Vec<TargetFinding>,
+}
+
+impl Findings {
+    /// Nothing can be written until it is repaired. One sentence of cause, one of cure; no secrets.
+    pub fn error(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.add(severity::ERROR, message.into(), help.into());
+    }
+
+    /// It may do harm later.
+    pub fn warning(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.add(severity::WARNING, message.into(), help.into());
+    }
+
+    /// (is an error, message, help) of each finding.
+    pub fn iter(&self) -> impl Iterator<Item = (bool, &str, &str)> {
+        self.found.iter().map(|finding| {
+            let is_error = finding.severity == severity::ERROR;
+            (is_error, finding.message.as_str(), finding.help.as_str())
+        })
+    }
+
+    fn add(&mut self, severity: u32, message: String, help: String) {
+        self.found.push(TargetFinding {
+            severity,
+            message: message.into(),
+            help: help.into(),
+        });
     }
 }
 

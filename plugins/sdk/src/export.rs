@@ -81,6 +81,7 @@ macro_rules! __declare_plugin {
             config_schema: $crate::shim::schema::<<$plugin as $crate::Transform>::Config>,
             validate: $crate::shim::validate_transform::<$plugin>,
             describe: $crate::shim::describe_transform::<$plugin>,
+            check_target: $crate::shim::no_target,
             create_transform: ROption::RSome($crate::shim::create_transform::<$plugin>),
             create_sink: ROption::RNone,
         }
@@ -94,6 +95,7 @@ macro_rules! __declare_plugin {
             config_schema: $crate::shim::schema::<<$plugin as $crate::Sink>::Config>,
             validate: $crate::shim::validate_sink::<$plugin>,
             describe: $crate::shim::describe_sink::<$plugin>,
+            check_target: $crate::shim::check_target::<$plugin>,
             create_transform: ROption::RNone,
             create_sink: ROption::RSome($crate::shim::create_sink::<$plugin>),
         }

@@ -41,13 +41,13 @@ pub mod testing;
 pub mod shim;
 
 pub use context::Context;
-pub use error::{Error, Errors};
+pub use error::{Error, Errors, Findings};
 pub use out::Out;
 pub use record::{Batch, Record, TimestampType};
 pub use schemars::JsonSchema;
 pub use serde::Deserialize;
 pub use setting::{ByteSize, DurationSetting, Secret};
-pub use sink::{Flush, Replay, Settle, Sink, Verdict};
+pub use sink::{Flush, Replay, Settle, Sink, SinkMetric, Verdict};
 pub use state::{State, StateParts};
 pub use transform::{Scope, SimpleTransform, Transform, TransformDescription, Watermark};
 

@@ -2,10 +2,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use weir_plugin_api as api;
 use weir_plugin_api::abi_stable::std_types::ROption;
-use weir_plugin_api::{Rejection, Settled, Settlements, SinkErrorCount};
+use weir_plugin_api::{Rejection, Settled, Settlements, SinkErrorCount, SinkNumber, sink_metric};
 
 use crate::record::Batch;
-use crate::{Context, Error, Errors};
+use crate::{Context, Error, Errors, Findings};
 
 /// What writing a record again does to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub trait Sink: Sized + Send + 'static {
     /// Adds what the types of the configuration cannot say.
     fn validate(_config: &Self::Config, _errors: &mut Errors) {}
 
+    /// Asks the target whether it can be written as configured: for `weir validate --online`. May use the network, for some
+    /// seconds at most.
+    fn check_target(_config: &Self::Config, _findings: &mut Findings) {}
+
     fn new(config: Self::Config, context: &Context) -> Result<Self, Error>;
 
     /// Copies what it keeps and answers how many records, from the front, it accepted; 0 = full. The host refuses an
@@ -61,6 +65,34 @@ pub trait Sink: Sized + Send + 'static {
 
     /// Last call before the drop.
     fn stop(&mut self) {}
+}
+
+/// What a sink can report beside verdicts; each stands in `/metrics` as `weir_sink_...`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum SinkMetric {
+    /// Counter: operations by how their last answer was; the label says how.
+    Items = sink_metric::ITEMS,
+    /// Counter: operations sent, repetitions included; the label is the method.
+    Operations = sink_metric::OPERATIONS,
+    /// Counter: requests; the label is what became of them.
+    Requests = sink_metric::REQUESTS,
+    /// Counter: bytes of requests; the label is `raw` or `sent`.
+    RequestBytes = sink_metric::REQUEST_BYTES,
+    /// Counter: requests that were divided; the label is the cause.
+    Splits = sink_metric::SPLITS,
+    /// Gauge: records accepted and not settled.
+    PendingRecords = sink_metric::PENDING_RECORDS,
+    /// Gauge: requests on their way.
+    RequestsInFlight = sink_metric::REQUESTS_IN_FLIGHT,
+    /// Gauge: records that wait for another one on the same document.
+    BlockedRecords = sink_metric::BLOCKED_RECORDS,
+    /// Gauge: age of the oldest record not settled, in milliseconds.
+    OldestPendingMs = sink_metric::OLDEST_PENDING_MS,
+    /// Gauge: 1 if the node that the label names works, else 0.
+    TargetUp = sink_metric::TARGET_UP,
+    /// Observation: how long a request took, in microseconds.
+    RequestDurationUs = sink_metric::REQUEST_DURATION_US,
 }
 
 /// Takes a sink's verdicts.
@@ -91,6 +123,16 @@ impl Settle<'_> {
         self.0.errors.push(SinkErrorCount {
             class: class.into(),
             count,
+        });
+    }
+
+    /// Counts, sets or observes a number that `/metrics` shows; `label` is one of a small fixed set of names, empty where the
+    /// metric has none.
+    pub fn number(&mut self, metric: SinkMetric, label: &str, value: u64) {
+        self.0.numbers.push(SinkNumber {
+            metric: metric as u32,
+            label: label.into(),
+            value,
         });
     }
 

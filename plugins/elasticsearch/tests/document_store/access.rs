@@ -15,7 +15,7 @@ fn basic() -> Authentication {
 }
 
 #[test]
-fn basic_authentication_and_both_forms_of_an_api_key() {
+fn every_kind_of_credentials_lets_in() {
     let key = Authentication::ApiKey {
         encoded: "aWQ6aHVudGVyMg==".into(),
     };
@@ -26,6 +26,12 @@ fn basic_authentication_and_both_forms_of_an_api_key() {
         ),
         (key.clone(), json!({ "api_key": "id:hunter2" })),
         (key, json!({ "api_key": "aWQ6aHVudGVyMg==" })),
+        (
+            Authentication::Bearer {
+                token: "hunter2".into(),
+            },
+            json!({ "bearer_token": "hunter2" }),
+        ),
     ] {
         let settings = Settings {
             authentication,
@@ -155,4 +161,56 @@ fn case_57_proxies_of_the_environment_are_ignored() {
         output.status.success() && text.contains("1 passed"),
         "{text}"
     );
+}
+
+#[test]
+fn case_52_a_rotated_api_key_is_picked_up_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("api_key");
+    std::fs::write(&path, "aWQ6Zmlyc3Q=\n").expect("written");
+    let key = |encoded: &str| Authentication::ApiKey {
+        encoded: encoded.into(),
+    };
+    let settings = Settings {
+        authentication: key("aWQ6Zmlyc3Q="),
+        ..Settings::default()
+    };
+    let mut bench = Bench::with_store(settings, json!({ "api_key_file": path }));
+    bench.write_and_settle(&records(5));
+    bench.store.set_authentication(key("aWQ6c2Vjb25k"));
+    bench.write(&records(10)[5..]);
+    bench.poll_until("a refusal", |bench| bench.unavailable().is_some());
+    std::fs::write(&path, "aWQ6c2Vjb25k\n").expect("written");
+    bench.settle();
+    assert_eq!((bench.count("stored"), bench.stored_documents()), (10, 10));
+    std::fs::remove_file(&path).expect("removed");
+    bench.write(&[record("later", 9)]);
+    bench.poll_until("a reason", |bench| {
+        bench
+            .unavailable()
+            .is_some_and(|reason| reason.contains("the secret file"))
+    });
+    std::fs::write(&path, "aWQ6c2Vjb25k").expect("written");
+    bench.settle();
+    assert_eq!(bench.count("stored"), 11);
+}
+
+/// The store itself serves as the proxy: a request that came through one names the whole URL of its target.
+#[test]
+fn a_configured_proxy_is_gone_through() {
+    let proxy = DocumentStore::start(Settings::default()).expect("a proxy");
+    let config = crate::bench::config(
+        &["http://elasticsearch.example:9200".to_owned()],
+        json!({ "proxy": { "url": proxy.url(), "username": "u", "password": "p" } }),
+    );
+    let mut bench = Bench::of(proxy, crate::bench::sink(config));
+    bench.write_and_settle(&records(3));
+    let bulk = &bench.store.observations().bulks()[0];
+    assert!(
+        bulk.target
+            .starts_with("http://elasticsearch.example:9200/_bulk"),
+        "{}",
+        bulk.target
+    );
+    assert_eq!(bulk.header("proxy-authorization"), Some("Basic dTpw"));
 }

@@ -4,9 +4,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_document_store::{BulkFault, DocumentStore, Settings};
+use weir_document_store::{
+    BulkFault, DocumentStore, Gate, ItemFault, ItemTarget, Operation, Settings,
+};
+use weir_plugin_sdk::Flush;
 
-use crate::bench::{Bench, INDEX, config, records, sink};
+use crate::bench::{Bench, DEADLINE, INDEX, config, record, records, sink};
 
 fn store() -> DocumentStore {
     DocumentStore::start(Settings::default()).expect("a store")
@@ -167,4 +170,84 @@ fn a_sink_that_is_dropped_in_the_middle_of_a_request_ends() {
         bench.store.observations().received() >= 1
     });
     drop(bench.sink);
+}
+
+/// The old owner's request is still inside the server when the new owner has written on: its document stays.
+#[test]
+fn case_36_a_request_of_an_old_owner_cannot_undo_the_new_ones_write() {
+    let gate = Gate::closed();
+    let mut old = Bench::new(json!({}));
+    old.store
+        .faults()
+        .push(BulkFault::HoldBeforeApply(gate.clone()));
+    old.write(&[record("a", 1), record("late", 1)]);
+    old.poll_until("the held request", |bench| {
+        bench.store.faults().queued() == 0
+    });
+    let new_sink = sink(config(&[old.store.url()], json!({})));
+    drop(old.sink);
+    let mut new = Bench::of(old.store, new_sink);
+    new.write_and_settle(&[record("a", 1), record("a", 2)]);
+    gate.open();
+    let ran = new.store.wait_for_documents(INDEX, DEADLINE, |documents| {
+        documents.iter().any(|document| document.id == "late")
+    });
+    assert!(ran, "the late request runs");
+    assert_eq!(new.version_of("a"), Some(2));
+}
+
+#[test]
+fn case_37_a_flush_that_is_cut_short_settles_what_is_done_and_the_rest_is_written_again() {
+    let gate = Gate::closed();
+    let mut old =
+        Bench::new(json!({ "batch": { "records": 10, "age": "10ms" }, "max_in_flight": 2 }));
+    old.store
+        .faults()
+        .push(BulkFault::HoldBeforeAnswer(gate.clone()));
+    let input = records(20);
+    old.write(&input);
+    old.poll_until("half of the verdicts", |bench| bench.ended.len() == 10);
+    assert_eq!(old.sink.flush(50).expect("a flush"), Flush::Pending);
+    assert_eq!(old.count("stored"), 10, "the rest has no verdict");
+    let new_sink = sink(config(&[old.store.url()], json!({})));
+    drop(old.sink);
+    let mut new = Bench::of(old.store, new_sink);
+    new.write_and_settle(&input);
+    assert_eq!((new.count("superseded"), new.stored_documents()), (20, 20));
+    gate.open();
+}
+
+/// Below the buffer's limit: what is stuck holds nobody else. A full buffer paces everybody, as case 5 shows.
+#[test]
+fn case_42_a_stuck_partition_does_not_hold_the_other() {
+    let mut bench = Bench::new(json!({ "id": "coordinates" }));
+    let of_partition_0 = |operation: &Operation| {
+        operation
+            .id
+            .as_deref()
+            .is_some_and(|id| id.starts_with("topic+0+"))
+    };
+    bench.store.faults().push_item(ItemFault::new(
+        ItemTarget::matching(of_partition_0),
+        503,
+        "unavailable_shards_exception",
+        "away",
+    ));
+    let stuck: Vec<_> = records(50);
+    let free: Vec<_> = records(50)
+        .into_iter()
+        .map(|record| record.slot(1))
+        .collect();
+    bench.write(&stuck);
+    bench.write(&free);
+    bench.poll_until("the other partition's verdicts", |bench| {
+        bench.ended.len() == 50
+    });
+    assert!(bench.ended.keys().all(|seq| *seq > 50));
+    bench.store.faults().clear();
+    bench.settle();
+    assert_eq!(
+        (bench.count("stored"), bench.stored_documents()),
+        (100, 100)
+    );
 }

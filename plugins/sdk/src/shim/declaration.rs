@@ -1,10 +1,10 @@
 use serde::de::DeserializeOwned;
 use weir_plugin_api::abi_stable::std_types::{RResult, RStr, RString, RVec};
-use weir_plugin_api::{ConfigError, Description, PluginError, replay, scope};
+use weir_plugin_api::{ConfigError, Description, PluginError, TargetFinding, replay, scope};
 
 use super::guard::guard;
 use super::{fatal, plugin_error};
-use crate::{Error, Errors, Replay, Scope, Sink, Transform};
+use crate::{Error, Errors, Findings, Replay, Scope, Sink, Transform};
 
 pub extern "C" fn schema<C: schemars::JsonSchema>() -> RResult<RString, PluginError> {
     guard(|| serde_json::to_string(&schemars::schema_for!(C)))
@@ -122,4 +122,25 @@ pub extern "C" fn describe_sink<S: Sink>(json: RStr<'_>) -> RResult<Description,
             replay,
         }
     })
+}
+
+/// A transform has no target.
+pub extern "C" fn no_target(_: RStr<'_>) -> RResult<RVec<TargetFinding>, PluginError> {
+    RResult::ROk(RVec::new())
+}
+
+pub extern "C" fn check_target<S: Sink>(
+    json: RStr<'_>,
+) -> RResult<RVec<TargetFinding>, PluginError> {
+    guard(|| {
+        parse_or_fail::<S::Config>(json.as_str())
+            .map(|config| {
+                let mut findings = Findings::default();
+                S::check_target(&config, &mut findings);
+                findings.found.into()
+            })
+            .map_err(plugin_error)
+    })
+    .and_then(|answer| answer)
+    .into()
 }

@@ -7,7 +7,8 @@ mod sink;
 mod transform;
 
 pub use declaration::{
-    describe_sink, describe_transform, schema, validate_sink, validate_transform,
+    check_target, describe_sink, describe_transform, no_target, schema, validate_sink,
+    validate_transform,
 };
 pub use guard::install_panic_hook;
 pub use sink::create_sink;

@@ -1,10 +1,16 @@
-//! The Elasticsearch sink alone, against a real server with security on: the answers that the
+//! The Elasticsearch sink alone, against a real server with security and TLS on: the answers that the
 //! scripted store of its own tests imitates come from the original here.
 
+mod bridge;
+mod comparison;
+mod methods;
+
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bridge::Authority;
 use serde_json::{Value, json};
 use weir_dev::client::Index;
 use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
@@ -18,25 +24,60 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 struct Target {
     server: ElasticsearchServer,
+    authority: Authority,
+    /// Where the server answers without TLS.
+    bridge_port: u16,
+    /// Holds the sink's files.
+    folder: tempfile::TempDir,
     agent: ureq::Agent,
 }
 
 impl Target {
     fn start() -> Result<Target> {
-        let password = Some(PASSWORD.to_owned());
-        let server = ElasticsearchServer::start(ElasticsearchOptions { password })?;
+        let authority = Authority::new()?;
+        let server = ElasticsearchServer::start(ElasticsearchOptions {
+            password: Some(PASSWORD.to_owned()),
+            tls: Some(authority.sign("127.0.0.1")?),
+        })?;
+        let bridge_port = authority.bridge(([127, 0, 0, 1], server.port()).into())?;
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("ca.pem"), authority.pem())?;
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))
             .http_status_as_error(false)
             .proxy(None)
             .build()
             .into();
-        Ok(Target { server, agent })
+        let target = Target {
+            server,
+            authority,
+            bridge_port,
+            folder,
+            agent,
+        };
+        target.wait_until_it_answers()?;
+        Ok(target)
     }
 
     fn authorized_url(&self) -> String {
-        let url = self.server.url();
-        url.replace("http://", &format!("http://elastic:{PASSWORD}@"))
+        format!("http://elastic:{PASSWORD}@127.0.0.1:{}", self.bridge_port)
+    }
+
+    /// Its log said that it is up; a first answer may take a moment more.
+    fn wait_until_it_answers(&self) -> Result<()> {
+        let url = format!("{}/_cluster/health?timeout=1s", self.authorized_url());
+        let started_at = Instant::now();
+        loop {
+            match self.agent.get(&url).call() {
+                Ok(answer) if answer.status() == 200 => return Ok(()),
+                other => ensure!(started_at.elapsed() < DEADLINE, "no answer: {other:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
     }
 
     fn index(&self, name: &str) -> Index {
@@ -59,15 +100,20 @@ impl Target {
         Ok(())
     }
 
-    fn sink(&self, index: &str, changes: Value) -> Result<Run> {
+    fn config(&self, index: &str, changes: Value) -> Value {
         let mut config = json!({
             "urls": [self.server.url()], "index": index, "username": "elastic", "password": PASSWORD,
-            "batch": { "age": "10ms" }, "request_timeout": "10s",
+            "batch": { "age": "10ms" },
+            "tls": { "ca_file": self.file("ca.pem") },
         });
         if let (Some(config), Value::Object(changes)) = (config.as_object_mut(), changes) {
             config.extend(changes);
         }
-        let sink = SinkHarness::new::<ElasticsearchSink>(config)
+        config
+    }
+
+    fn sink(&self, index: &str, changes: Value) -> Result<Run> {
+        let sink = SinkHarness::new::<ElasticsearchSink>(self.config(index, changes))
             .map_err(|error| anyhow::anyhow!("{error:?}"))?;
         Ok(Run {
             sink,
@@ -164,6 +210,14 @@ fn a_real_server_answers_as_the_scripted_one() -> Result<()> {
     wrong_passwords_pause(&target)?;
     blocks_are_waited_for(&target)?;
     missing_indices_are_waited_for(&target)?;
+    methods::creations_find_their_own_documents(&target)?;
+    methods::upserts_merge(&target)?;
+    methods::tombstones_delete(&target)?;
+    methods::aliases_need_a_write_index(&target)?;
+    methods::a_strict_mapping_trips_the_breaker(&target)?;
+    methods::fingerprints_and_client_certificates_are_taken(&target)?;
+    methods::the_target_is_checked_without_its_root(&target)?;
+    comparison::the_scripted_store_answers_as_the_server(&target)?;
     a_killed_server_loses_and_doubles_nothing(&mut target)
 }
 

@@ -1,0 +1,81 @@
+//! Long runs of the Elasticsearch sink alone.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
+use weir_dev::sink::{BenchOptions, SoakOptions, bench, soak};
+
+#[derive(Debug, Args)]
+pub struct SinkSoak {
+    /// Seed of the faults; another one each time if not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Documents that the records are about.
+    #[arg(long, default_value_t = 20_000)]
+    keys: u64,
+}
+
+impl SinkSoak {
+    /// Ends well if nothing was lost, doubled or ended wrongly.
+    pub fn run(&self) -> Result<ExitCode> {
+        let options = SoakOptions {
+            records: self.records,
+            keys: self.keys.max(1),
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+        };
+        println!(
+            "seed {}, {} records about {} documents",
+            options.seed, options.records, options.keys
+        );
+        let report = soak(options)?;
+        println!(
+            "{} faults, {} requests in {:.1} s; {} documents as the model has them, {} poisoned records rejected, nothing pending",
+            report.faults,
+            report.requests,
+            report.elapsed.as_secs_f64(),
+            report.documents,
+            report.rejected,
+        );
+        println!(
+            "memory: {} KiB when warm, {} KiB at the end",
+            report.warm_kib, report.end_kib
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SinkBench {
+    #[arg(long, default_value_t = 200_000)]
+    records: usize,
+    /// Requests on their way at once, one measurement each.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
+    flights: Vec<usize>,
+}
+
+impl SinkBench {
+    /// Starts its own Elasticsearch.
+    pub fn run(&self) -> Result<ExitCode> {
+        let server = ElasticsearchServer::start(ElasticsearchOptions::default())?;
+        let rows = bench(&BenchOptions {
+            url: server.url(),
+            records: self.records,
+            flights: self.flights.clone(),
+        })?;
+        println!("| contestant | flights | documents/s | CPU s per million |\n|---|---|---|---|");
+        for row in rows {
+            println!(
+                "| {} | {} | {:.0} | {:.2} |",
+                row.contestant,
+                row.flights,
+                row.documents_per_second(),
+                row.cpu_seconds_per_million()
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,80 @@
+//! What the sink counts and measures, between two reports to the host.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_plugin_sdk::{Settle, SinkMetric};
+
+/// Request durations that wait for the next report; polls come every 100 ms, so only a host that stands still meets it.
+const DURATIONS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// Counters since the last report.
+    counts: BTreeMap<(SinkMetric, &'static str), u64>,
+    durations: Vec<Duration>,
+    /// Their last values.
+    gauges: BTreeMap<SinkMetric, u64>,
+    /// Whether each node works.
+    targets: Vec<(String, bool)>,
+}
+
+impl Numbers {
+    pub(crate) fn add(&mut self, metric: SinkMetric, label: &'static str, count: u64) {
+        *self.counts.entry((metric, label)).or_default() += count;
+    }
+
+    pub(crate) fn observe(&mut self, duration: Duration) {
+        if self.durations.len() < DURATIONS_MAX {
+            self.durations.push(duration);
+        }
+    }
+
+    pub(crate) fn set(&mut self, metric: SinkMetric, value: u64) {
+        self.gauges.insert(metric, value);
+    }
+
+    pub(crate) fn set_targets(&mut self, targets: Vec<(String, bool)>) {
+        self.targets = targets;
+    }
+
+    /// Takes over what `other` has gathered, and leaves it empty.
+    pub(crate) fn absorb(&mut self, other: &mut Numbers) {
+        for ((metric, label), count) in std::mem::take(&mut other.counts) {
+            self.add(metric, label, count);
+        }
+        for duration in other.durations.drain(..) {
+            self.observe(duration);
+        }
+        self.gauges.append(&mut other.gauges);
+        if !other.targets.is_empty() {
+            self.targets = std::mem::take(&mut other.targets);
+        }
+    }
+
+    /// Tells the host.
+    pub(crate) fn report(self, out: &mut Settle<'_>) {
+        for ((metric, label), count) in self.counts {
+            out.number(metric, label, count);
+        }
+        for duration in self.durations {
+            let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            out.number(SinkMetric::RequestDurationUs, "", duration_us);
+        }
+        for (metric, value) in self.gauges {
+            out.number(metric, "", value);
+        }
+        for (target, works) in self.targets {
+            out.number(SinkMetric::TargetUp, &target, works.into());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self, metric: SinkMetric, label: &str) -> u64 {
+        let found = self
+            .counts
+            .iter()
+            .find(|((known, name), _)| *known == metric && *name == label);
+        found.map_or(0, |(_, count)| *count)
+    }
+}

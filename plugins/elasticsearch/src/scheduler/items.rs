@@ -1,0 +1,177 @@
+//! What an answered request means for each of its operations.
+
+use std::time::Instant;
+
+use weir_plugin_sdk::SinkMetric;
+
+use super::{FAULTS_MAX, Scheduler, Verdict};
+use crate::bulk_answer::Item;
+use crate::flight::Flight;
+use crate::item_class::{ItemClass, classify_item};
+use crate::operation::Operation;
+use crate::pace::backoff;
+use crate::refusal::{Refusal, code};
+use crate::write_plan::ConflictPolicy;
+
+impl Scheduler {
+    /// A verdict, or another try, for each item of an answer.
+    pub(super) fn apply(&mut self, flight: &mut Flight, items: Vec<Item>, now: Instant) {
+        let sent = flight.take_front();
+        flight.failures_alone = 0;
+        let total = sent.len();
+        let classes: Vec<ItemClass> = sent
+            .iter()
+            .zip(&items)
+            .map(|(operation, item)| class_of(operation, item))
+            .collect();
+        self.answers += 1;
+        let ended_well = sent
+            .iter()
+            .zip(&classes)
+            .filter(|(operation, class)| match class {
+                ItemClass::Stored | ItemClass::Gone | ItemClass::Exists => true,
+                ItemClass::Conflict => operation.versioned,
+                _ => false,
+            });
+        self.stored += ended_well.count() as u64;
+        match classes.contains(&ItemClass::Overloaded) {
+            true => self.concurrency.overloaded(flight.round),
+            false => self.concurrency.passed(),
+        }
+        let mut again = Vec::new();
+        let mut blocked_by = None;
+        for ((operation, item), class) in sent.into_iter().zip(items).zip(classes) {
+            match self.end_item(operation, &item, class) {
+                Ended::Settled => {}
+                Ended::Again(operation) => again.push(operation),
+                Ended::Blocked(operation, reason) => {
+                    blocked_by = Some(reason);
+                    again.push(operation);
+                }
+            }
+        }
+        match blocked_by {
+            Some(reason) if again.len() == total => self.fail(reason, None, now),
+            _ => self.pace.succeeded(),
+        }
+        self.size.accepted();
+        self.numbers
+            .add(SinkMetric::Items, "retried", again.len() as u64);
+        for operation in &mut again {
+            operation.retries = operation.retries.saturating_add(1);
+        }
+        let retries = again.iter().map(|operation| operation.retries).max();
+        flight.not_before = retries.map(|retries| now + backoff(retries, &mut self.random));
+        flight.put_front(again);
+    }
+
+    fn end_item(&mut self, operation: Operation, item: &Item, class: ItemClass) -> Ended {
+        match class {
+            ItemClass::Stored => self.end_well(operation, Verdict::Stored, "stored"),
+            ItemClass::Gone => self.end_well(operation, Verdict::Stored, "gone"),
+            ItemClass::Conflict if operation.versioned => {
+                self.end_well(operation, Verdict::Superseded, "superseded")
+            }
+            ItemClass::Exists => self.end_existing(operation, item),
+            ItemClass::Rejected(code) => self.reject_item(operation, code, item),
+            ItemClass::Conflict => {
+                self.tolerate(operation, "item_conflict", code::CONFLICT, &describe(item))
+            }
+            ItemClass::Faulted => {
+                self.tolerate(operation, "item_fault", code::SERVER_FAULT, &describe(item))
+            }
+            ItemClass::Overloaded => {
+                self.count("item_overload");
+                Ended::Blocked(operation, describe(item))
+            }
+            ItemClass::Systemic => {
+                self.count("item_systemic");
+                Ended::Blocked(operation, describe(item))
+            }
+        }
+    }
+
+    fn end_well(&mut self, operation: Operation, verdict: Verdict, how: &'static str) -> Ended {
+        self.numbers.add(SinkMetric::Items, how, 1);
+        self.breaker.passed(&operation);
+        self.settle(operation, verdict);
+        Ended::Settled
+    }
+
+    /// Its own earlier attempt may have made the document; else the policy decides.
+    fn end_existing(&mut self, operation: Operation, item: &Item) -> Ended {
+        let replay =
+            operation.maybe_applied || self.limits.on_conflict == ConflictPolicy::Supersede;
+        match replay {
+            true => self.end_well(operation, Verdict::Superseded, "already_there"),
+            false => self.reject_item(operation, code::DOCUMENT_EXISTS, item),
+        }
+    }
+
+    fn reject_item(&mut self, mut operation: Operation, code: &'static str, item: &Item) -> Ended {
+        let seen = describe(item);
+        if let Err(storm) = self.breaker.reject(&operation, code, &seen) {
+            operation.held_by_breaker = true;
+            self.count("storm");
+            return Ended::Blocked(operation, storm);
+        }
+        let causes = item.error.as_ref().map(|error| error.causes());
+        let message = format!("Elasticsearch refused the {}: {seen}", operation.name());
+        self.reject(
+            operation,
+            Refusal::new(code, message),
+            causes.unwrap_or_default(),
+        );
+        Ended::Settled
+    }
+
+    /// Gives the operation back for another try, unless the failures are its own by now.
+    pub(super) fn tolerate(
+        &mut self,
+        mut operation: Operation,
+        class: &'static str,
+        code: &'static str,
+        seen: &str,
+    ) -> Ended {
+        self.count(class);
+        if operation.faults == 0 || self.stored > operation.stored_at_last_fault {
+            operation.faults += 1;
+            operation.stored_at_last_fault = self.stored;
+        }
+        if operation.faults < FAULTS_MAX {
+            return Ended::Again(operation);
+        }
+        let message = format!(
+            "Elasticsearch failed {FAULTS_MAX} times over the {} while it stored others: {seen}",
+            operation.name()
+        );
+        self.reject(operation, Refusal::new(code, message), String::new());
+        Ended::Settled
+    }
+}
+
+/// What an item's answer means for its operation now.
+pub(super) enum Ended {
+    Settled,
+    /// Sent again; it may be its own fault.
+    Again(Operation),
+    /// Sent again, and not for anything that is wrong with it.
+    Blocked(Operation, String),
+}
+
+fn class_of(operation: &Operation, item: &Item) -> ItemClass {
+    let error_type = item.error.as_ref().map(|error| error.error_type());
+    classify_item(
+        operation.action,
+        item.status,
+        error_type,
+        item.failure_store.as_deref(),
+    )
+}
+
+fn describe(item: &Item) -> String {
+    match &item.error {
+        Some(error) => format!("status {}, {}", item.status, error.describe()),
+        None => format!("status {}", item.status),
+    }
+}

@@ -1,0 +1,113 @@
+//! What a request that failed as a whole means for its operations.
+
+use std::time::Instant;
+
+use weir_plugin_sdk::SinkMetric;
+
+use super::items::Ended;
+use super::{FAULTS_MAX, Scheduler};
+use crate::flight::Flight;
+use crate::outcome::Doubt;
+use crate::refusal::{Refusal, code};
+
+/// Attempts of one body that end in doubt, until its size or one of its operations is suspected.
+const STRIKES_MAX: u32 = 3;
+/// No server breaks the connection over a smaller body for its size.
+const RESET_SUSPECT_BYTES: usize = 128 << 10;
+
+impl Scheduler {
+    /// The same operations are sent again. Repeated doubt leads to smaller bodies, or to the guilty operation.
+    pub(super) fn doubt(
+        &mut self,
+        flight: &mut Flight,
+        doubt: Doubt,
+        reason: String,
+        now: Instant,
+    ) {
+        flight.strikes += 1;
+        for operation in flight.front_mut() {
+            operation.maybe_applied = true;
+        }
+        let single = flight.front().len() == 1;
+        if doubt == Doubt::ServerFault && single {
+            for operation in flight.take_front() {
+                if let Ended::Again(operation) =
+                    self.tolerate(operation, "item_fault", code::SERVER_FAULT, &reason)
+                {
+                    flight.put_front(vec![operation]);
+                    flight.rotate();
+                }
+            }
+        } else if flight.strikes >= STRIKES_MAX && !single {
+            match doubt {
+                Doubt::ServerFault => {
+                    self.halve(flight, "server_fault");
+                }
+                Doubt::Reset if flight.body_bytes() >= RESET_SUSPECT_BYTES => {
+                    self.numbers.add(SinkMetric::Splits, "reset", 1);
+                    self.size.reset(flight.body_bytes());
+                }
+                Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
+            }
+        }
+        self.fail_alone(flight, reason, now);
+    }
+
+    fn halve(&mut self, flight: &mut Flight, cause: &'static str) {
+        self.numbers.add(SinkMetric::Splits, cause, 1);
+        flight.isolating = true;
+        flight.halve_front();
+    }
+
+    /// 413: later bodies are smaller; a document that is too large alone is rejected.
+    pub(super) fn shrink(&mut self, flight: &mut Flight, reason: &str) {
+        self.pace.succeeded();
+        let bytes = flight.body_bytes();
+        if flight.front().len() > 1 {
+            self.numbers.add(SinkMetric::Splits, "too_large", 1);
+            self.size.refused(bytes);
+            return;
+        }
+        for operation in flight.take_front() {
+            let message = format!(
+                "the {} takes {bytes} bytes of a bulk, more than the server takes: {reason}",
+                operation.name()
+            );
+            let refusal = Refusal::new(code::PAYLOAD_TOO_LARGE, message);
+            self.reject(operation, refusal, String::new());
+        }
+    }
+
+    /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
+    /// request since, not the operation but the request may be at fault, and it waits. Where everything else waits
+    /// behind this one operation no such answer can come: then it is enough that requests were answered before, and
+    /// that it was refused [`FAULTS_MAX`] times.
+    pub(super) fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
+        let answers = self.answers;
+        let suspected = flight
+            .front_mut()
+            .iter_mut()
+            .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
+        let suspected_at = suspected.min().unwrap_or(answers);
+        let nothing_else = self.waiting.is_empty() && self.ready.is_empty() && self.in_flight == 0;
+        let proved = answers > suspected_at
+            || (nothing_else && answers > 0 && flight.failures_in_a_row >= FAULTS_MAX);
+        if flight.front().len() > 1 {
+            self.halve(flight, "bad_request");
+        } else if proved {
+            for operation in flight.take_front() {
+                let message = format!(
+                    "Elasticsearch refuses any bulk with the {}: {reason}",
+                    operation.name()
+                );
+                let refusal = Refusal::new(code::REQUEST_INVALID, message);
+                self.reject(operation, refusal, String::new());
+            }
+        } else {
+            flight.isolating = true;
+            flight.failures_in_a_row += 1;
+            flight.rotate();
+            self.fail_alone(flight, reason, now);
+        }
+    }
+}
