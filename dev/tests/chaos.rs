@@ -26,11 +26,10 @@ fn nothing_is_lost_or_doubled_while_everything_fails() -> Result<()> {
         length: Duration::from_secs(30),
         visits_per_second: 500,
         pace: Pace {
-            // Elasticsearch is everybody's, and is not restarted.
+            // Elasticsearch is everybody's, and is not restarted. Nor is Kafka: see dev/README.md, "A defect of Kafka's".
             lanes: vec![
                 Lane::Reduce,
                 Lane::Windows,
-                Lane::Kafka,
                 Lane::KafkaPath,
                 Lane::ElasticsearchPath,
             ],
