@@ -30,14 +30,7 @@ fn a_host_that_slept_through_a_restart_of_kafka_goes_on() -> Result<()> {
     let mut sla = sla.start_ready()?;
     let rows = sample_rows()?;
     scene.kafka.write(&scene.visits(), &rows)?;
-    wait_until("a first cut with records", SETTLED, || {
-        let committed = scene.kafka.committed(&scene.sla_group(), &scene.reduced());
-        let committed = committed.map_err(|error| format!("{error:#}"))?;
-        let is_some = committed.values().any(|offset| *offset > 0);
-        is_some
-            .then_some(())
-            .ok_or_else(|| format!("{committed:?}"))
-    })?;
+    scene.wait_first_cut(SETTLED)?;
     scene.kafka.write(&scene.visits(), &rows)?;
     sla.signal(Signal::Stop)?;
     // Its session and its transaction end while nobody is there to see it.

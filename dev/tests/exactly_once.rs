@@ -7,22 +7,13 @@ use anyhow::{Context, Result, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use serde_json::{Value, json};
-use weir_dev::client::{Index, wait_until};
+use weir_dev::client::Index;
 use weir_dev::host::{Command, Host};
 use weir_dev::judge::Delivery;
 use weir_dev::scene::{Scene, sample_rows, shared_kafka};
 use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
 
 const SETTLED: Duration = Duration::from_secs(120);
-
-/// The sum of what the documents count.
-fn counted(index: &Index) -> Result<u64, String> {
-    let documents = index.documents().map_err(|error| format!("{error:#}"))?;
-    let counts = documents.values();
-    Ok(counts
-        .map(|document| document.source["count"].as_u64().unwrap_or(0))
-        .sum())
-}
 
 fn reduced_by(scene: &Scene, host: &mut Host) -> Result<()> {
     scene.kafka.write(&scene.visits(), &sample_rows()?)?;
@@ -49,12 +40,7 @@ fn a_standby_host_takes_over_and_the_windows_are_the_same() -> Result<()> {
         ensure!(host.get("/readyz")?.0 == 200, "a host is not ready");
     }
     scene.kafka.write(&scene.visits(), &sample_rows()?)?;
-    wait_until("a first window", SETTLED, || {
-        let counted = counted(&scene.index())?;
-        (counted > 0)
-            .then_some(())
-            .ok_or_else(|| counted.to_string())
-    })?;
+    scene.wait_counted(1, SETTLED)?;
     first.kill()?;
     let killed = Instant::now();
     second.wait_event("active", SETTLED)?;
@@ -109,7 +95,7 @@ fn a_fan_out_waits_for_elasticsearch_without_an_open_transaction() -> Result<()>
     ensure!(report.counted("good rows") == 3 * 4_852, "{report}");
     let stored = copies.count()?;
     ensure!(stored == 3 * 4_852, "{stored} copies");
-    reduce.wait_balanced(15_000.0).ok();
+    reduce.wait_balanced(15_000.0)?;
     ensure!(reduce.drain()? == 0, "reduce-visits did not drain");
     Ok(())
 }
@@ -130,11 +116,11 @@ fn a_slow_plugin_is_committed_record_by_record() -> Result<()> {
     scene.kafka.write(&scene.visits(), &sample_rows()?[..6])?;
     scene.wait_reduced(SETTLED)?;
     scene.judge_reduced(Delivery::ExactlyOnce)?;
-    let restarts = reduce.log.objects();
-    let restarts = restarts
-        .iter()
-        .filter(|line| line["event"] == "task_restarts");
-    ensure!(restarts.count() == 0, "{}", reduce.log.tail(10));
+    ensure!(
+        reduce.log.count(&["task_restarts"]) == 0,
+        "{}",
+        reduce.log.tail(10)
+    );
     ensure!(reduce.drain()? == 0, "reduce-visits did not drain");
     Ok(())
 }
@@ -163,22 +149,11 @@ fn two_stages_make_the_same_windows() -> Result<()> {
     let mut two = Command::run(&folder, &scene.sla()).start_ready()?;
     let mut merging = Command::run(&folder, &merge).start_ready()?;
     scene.kafka.write(&scene.visits(), &sample_rows()?)?;
-    wait_until("a first window", SETTLED, || {
-        let counted = counted(&scene.index())?;
-        (counted > 0)
-            .then_some(())
-            .ok_or_else(|| counted.to_string())
-    })?;
+    scene.wait_counted(1, SETTLED)?;
     one.kill()?;
     scene.kafka.write(&scene.visits(), &sample_rows()?)?;
     scene.wait_reduced(SETTLED)?;
-    wait_until("every window", SETTLED, || {
-        let counted = counted(&scene.index())?;
-        let all = 2 * 4_852;
-        (counted >= all)
-            .then_some(())
-            .ok_or_else(|| format!("{counted} of {all}"))
-    })?;
+    scene.wait_counted(2 * 4_852, SETTLED)?;
     scene.judge_windows()?;
     for host in [&mut reduce, &mut two, &mut merging] {
         ensure!(host.drain()? == 0, "a host did not drain");

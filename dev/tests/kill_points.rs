@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use weir_dev::client::wait_until;
 use weir_dev::host::{Build, Command, Folder, Host};
 use weir_dev::judge::Delivery;
 use weir_dev::scene::{Scene, sample_rows};
@@ -165,14 +164,7 @@ fn windows_are_killed_under(place: Place, delivery: Option<&str>) -> Result<()> 
     if matches!(place, "in_restore" | "in_take_over") {
         // Something to restore.
         let mut before = Command::run(&folder, &scene.sla()).start_ready()?;
-        wait_until("a checkpoint", SETTLED, || {
-            let committed = scene.kafka.committed(&scene.sla_group(), &scene.reduced());
-            let committed = committed.map_err(|error| format!("{error:#}"))?;
-            let is_some = committed.values().any(|offset| *offset > 0);
-            is_some
-                .then_some(())
-                .ok_or_else(|| format!("{committed:?}"))
-        })?;
+        scene.wait_first_cut(SETTLED)?;
         before.kill()?;
     }
     let mut first = killed_at(&killing, &scene.sla(), place)?;

@@ -151,10 +151,10 @@ fn a_crash_loop_shows_and_ends_the_host() -> Result<()> {
         code == 1 && last.contains("task.crash_loop") && last.contains("whatever the records are"),
         "{code}: {last}"
     );
-    let restarts = host.log.objects();
-    let restarts = restarts
-        .iter()
-        .filter(|line| line["event"] == "task_restarts");
-    ensure!(restarts.count() == 2, "{}", host.log.tail(20));
+    ensure!(
+        host.log.count(&["task_restarts"]) == 2,
+        "{}",
+        host.log.tail(20)
+    );
     Ok(())
 }

@@ -16,7 +16,7 @@ const SLICE: Duration = Duration::from_millis(50);
 pub fn write(kafka: &Kafka, topic: &str, per_second: u32, stop: &AtomicBool) -> Result<u64> {
     let sample = sample_rows()?;
     let mut rows = sample.iter().cycle();
-    let writer = kafka.topic_writer(topic)?;
+    let writer = kafka.writer()?;
     let began = Instant::now();
     let mut written = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -24,7 +24,7 @@ pub fn write(kafka: &Kafka, topic: &str, per_second: u32, stop: &AtomicBool) -> 
         let due = began.elapsed().as_millis() * u128::from(per_second) / 1_000;
         while u128::from(written) < due {
             let row = rows.next().context("the sample is empty")?;
-            writer.send(&distinct(row, written))?;
+            writer.send(topic, &distinct(row, written))?;
             written += 1;
         }
         // The pace of the load.

@@ -15,7 +15,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::read::{self, Record};
 use super::wait::wait_until;
-use super::write::{Row, TopicWriter, Writer};
+use super::write::{Row, Writer};
 
 /// A broker on shared cores under a full build answers in seconds at worst.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,11 +99,6 @@ impl Kafka {
     /// A connection to write over, again and again.
     pub fn writer(&self) -> Result<Writer> {
         Writer::open(&self.config())
-    }
-
-    /// For rows that come over time.
-    pub fn topic_writer(&self, topic: &str) -> Result<TopicWriter> {
-        TopicWriter::open(&self.config(), topic)
     }
 
     /// Every committed record by partition; empty if the topic does not exist.

@@ -13,4 +13,4 @@ pub use kafka::{Kafka, Watermarks};
 pub use read::{Record, Timestamp};
 pub use transaction::Transaction;
 pub use wait::wait_until;
-pub use write::{Row, TopicWriter, Writer};
+pub use write::{Row, Writer};

@@ -8,7 +8,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Message};
 
 /// Long enough for a broker that is restarted in the middle.
 const DELIVERY_TIMEOUT_S: u64 = 120;
@@ -79,9 +79,9 @@ impl Row {
     }
 }
 
-/// Remembers the first record that the broker refused.
+/// Remembers the topic and the error of the first record that the broker refused.
 #[derive(Debug, Default)]
-struct FirstError(Mutex<Option<KafkaError>>);
+struct FirstError(Mutex<Option<(String, KafkaError)>>);
 
 impl ClientContext for FirstError {}
 
@@ -89,15 +89,15 @@ impl ProducerContext for FirstError {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result
+        if let Err((error, record)) = result
             && let Ok(mut first) = self.0.lock()
         {
-            first.get_or_insert_with(|| error.clone());
+            first.get_or_insert_with(|| (record.topic().to_owned(), error.clone()));
         }
     }
 }
 
-/// An open connection, for a test that writes often.
+/// An idempotent producer with `acks=all`, for whoever writes often.
 pub struct Writer {
     producer: BaseProducer<FirstError>,
 }
@@ -109,6 +109,8 @@ impl Writer {
             .set("partitioner", "murmur2_random")
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
+            // A row waits for its broker however long that is away; `flush` has the deadline.
+            .set("message.timeout.ms", "0")
             .set("message.max.bytes", "10000000");
         let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
         Ok(Writer { producer })
@@ -117,56 +119,24 @@ impl Writer {
     /// Writes all rows in their order and waits until the broker has acknowledged each.
     pub fn write(&self, topic: &str, rows: &[Row]) -> Result<()> {
         for row in rows {
-            send(&self.producer, topic, row)?;
+            self.send(topic, row)?;
         }
-        self.producer
-            .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
-            .with_context(|| format!("cannot write to {topic}"))?;
-        let first = self.producer.context();
-        match first.0.lock().ok().and_then(|mut error| error.take()) {
-            Some(error) => bail!("a row for {topic} was refused: {error}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// An idempotent producer with `acks=all` for one topic.
-pub struct TopicWriter {
-    producer: BaseProducer<FirstError>,
-    topic: String,
-}
-
-impl TopicWriter {
-    pub(super) fn open(config: &ClientConfig, topic: &str) -> Result<TopicWriter> {
-        let mut config = config.clone();
-        config
-            .set("partitioner", "murmur2_random")
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "5")
-            // A row waits for its broker however long that is away; `flush` has the deadline.
-            .set("message.timeout.ms", "0")
-            .set("message.max.bytes", "10000000");
-        let producer = BaseProducer::from_config_and_context(&config, FirstError::default())?;
-        Ok(TopicWriter {
-            producer,
-            topic: topic.to_owned(),
-        })
+        self.flush()
     }
 
     /// Hands a row to the client, and waits while its queue is full.
-    pub fn send(&self, row: &Row) -> Result<()> {
-        send(&self.producer, &self.topic, row)
+    pub fn send(&self, topic: &str, row: &Row) -> Result<()> {
+        send(&self.producer, topic, row)
     }
 
     /// Waits until the broker has acknowledged every row; an error if it refused one.
     pub fn flush(&self) -> Result<()> {
-        let topic = &self.topic;
         self.producer
             .flush(Duration::from_secs(DELIVERY_TIMEOUT_S))
-            .with_context(|| format!("cannot write to {topic}"))?;
-        let errors = &self.producer.context().0;
-        match errors.lock().ok().and_then(|mut first| first.take()) {
-            Some(error) => bail!("a row for {topic} was refused: {error}"),
+            .context("the broker does not acknowledge what was written")?;
+        let first = self.producer.context();
+        match first.0.lock().ok().and_then(|mut error| error.take()) {
+            Some((topic, error)) => bail!("a row for {topic} was refused: {error}"),
             None => Ok(()),
         }
     }

@@ -43,6 +43,13 @@ impl Log {
         self.lock().iter().filter_map(|line| object(line)).collect()
     }
 
+    /// How many lines so far have one of these events.
+    pub fn count(&self, events: &[&str]) -> usize {
+        let lines = self.objects().into_iter();
+        let event = |line: Value| Some(events.contains(&line["event"].as_str()?));
+        lines.filter_map(event).filter(|is_one| *is_one).count()
+    }
+
     /// Waits for a line of which `pick` makes something, from the first line on.
     pub fn wait_for<T>(
         &self,

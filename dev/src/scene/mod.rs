@@ -198,6 +198,30 @@ impl Scene {
         )
     }
 
+    /// Waits until the windows' pipeline has committed a record, and its state with it.
+    pub fn wait_first_cut(&self, timeout: Duration) -> Result<()> {
+        wait_until("a first cut with records", timeout, || {
+            let committed = self.kafka.committed(&self.sla_group(), &self.reduced());
+            let committed = committed.map_err(|error| format!("{error:#}"))?;
+            match committed.values().any(|offset| *offset > 0) {
+                true => Ok(()),
+                false => Err(format!("{committed:?}")),
+            }
+        })
+    }
+
+    /// Waits until the window documents count this many records.
+    pub fn wait_counted(&self, records: u64, timeout: Duration) -> Result<()> {
+        wait_until("windows", timeout, || {
+            let documents = self.index().documents();
+            let counted = counted(&documents.map_err(|error| format!("{error:#}"))?);
+            match counted >= records {
+                true => Ok(()),
+                false => Err(format!("{counted} of {records} records")),
+            }
+        })
+    }
+
     /// Judges reduced records and dead letters against the visits; an error shows differences.
     pub fn judge_reduced(&self, delivery: Delivery) -> Result<Report> {
         self.compare_reduced(delivery)?.into_result()
@@ -260,14 +284,20 @@ pub fn wait_documents(
         });
         let bad = dead.iter().filter(|record| !derived(record)).count() as u64;
         let documents = index.documents().map_err(seen)?;
-        let counts = documents.values();
-        let counts = counts.map(|document| document.source["count"].as_u64().unwrap_or(0));
-        let measured = counts.chain(rejected).sum::<u64>() + bad;
+        let measured = counted(&documents) + rejected.sum::<u64>() + bad;
         match measured >= records {
             true => Ok(()),
             false => Err(format!("{measured} of {records} records")),
         }
     })
+}
+
+/// The sum of what the documents count.
+fn counted(documents: &BTreeMap<String, Document>) -> u64 {
+    let counts = documents.values();
+    counts
+        .map(|document| document.source["count"].as_u64().unwrap_or(0))
+        .sum()
 }
 
 /// Judges window documents against reduced records; an error shows differences.

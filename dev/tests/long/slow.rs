@@ -95,14 +95,11 @@ fn committed(scene: &Scene) -> Result<i64> {
 }
 
 fn ensure_undisturbed(host: &Host) -> Result<()> {
-    let events = |wanted: &[&str]| {
-        let lines = host.log.objects();
-        let is_wanted = |line: &&Value| line["event"].as_str().is_some_and(|e| wanted.contains(&e));
-        lines.iter().filter(is_wanted).count()
-    };
-    let disturbed = events(&["revoked", "lost", "task_restarts", "rewound"]);
+    let disturbed = host
+        .log
+        .count(&["revoked", "lost", "task_restarts", "rewound"]);
     ensure!(
-        events(&["assigned"]) == 1 && disturbed == 0,
+        host.log.count(&["assigned"]) == 1 && disturbed == 0,
         "the host was disturbed:\n{}",
         host.log.tail(40)
     );

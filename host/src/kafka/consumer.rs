@@ -496,13 +496,6 @@ mod tests {
     }
 
     /// The session ends because no broker answers; the brokers are back when the member closes.
-    fn tell_loss(consumer: &GroupConsumer, _: &str) {
-        let Some(Rebalance::Assign(partitions)) = next(consumer) else {
-            panic!("nothing was assigned");
-        };
-        consumer.hold(&partitions).expect("held");
-    }
-
     #[test]
     fn a_consumer_closes_with_a_loss_that_nobody_answered() {
         for strategy in ["range", "cooperative-sticky"] {
@@ -515,7 +508,10 @@ mod tests {
             let servers = cluster.bootstrap_servers();
             let member = thread::spawn(move || {
                 let consumer = join(&servers, strategy);
-                tell_loss(&consumer, &servers);
+                let Some(Rebalance::Assign(partitions)) = next(&consumer) else {
+                    panic!("nothing was assigned");
+                };
+                consumer.hold(&partitions).expect("held");
                 lost.send(false).expect("the test waits");
                 // Longer than the session, in which every look meets silence.
                 let told = next(&consumer);

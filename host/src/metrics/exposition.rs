@@ -134,34 +134,21 @@ impl HostSnapshot {
     }
 
     fn encode_sinks(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let nodes = || {
-            let of_task = |(task, snapshot): (&u32, &Arc<TaskSnapshot>)| {
-                let nodes = snapshot.nodes().to_vec().into_iter();
-                let task = task.to_string();
-                nodes
-                    .map(move |node| (task.clone(), node))
-                    .collect::<Vec<_>>()
-            };
-            self.snapshots.iter().flat_map(of_task)
-        };
         let mut families: BTreeMap<&str, (Metric, Vec<Sample>)> = BTreeMap::new();
         let mut durations = Vec::new();
-        for (task, node) in nodes() {
-            for (metric, values) in node.sink.families() {
-                let (_, samples) = families.entry(metric.name).or_insert((metric, Vec::new()));
-                samples.extend(values.into_iter().map(|(label, value)| {
-                    let mut labels = vec![task.clone(), node.node.clone()];
-                    labels.extend((!label.is_empty()).then(|| label.to_owned()));
-                    let value = match metric.kind {
-                        MetricKind::Counter => Value::Counter(value as u64),
-                        MetricKind::Gauge | MetricKind::Histogram => Value::Gauge(value),
-                    };
-                    (labels, value)
-                }));
-            }
-            if node.sink.request_durations.count() > 0 {
-                let durations_of_node = Value::Histogram(node.sink.request_durations.clone());
-                durations.push((vec![task, node.node], durations_of_node));
+        for (task, snapshot) in &self.snapshots {
+            for node in snapshot.nodes() {
+                let labels = vec![task.to_string(), node.node.clone()];
+                for (metric, values) in node.sink.families() {
+                    let (_, samples) = families.entry(metric.name).or_insert((metric, Vec::new()));
+                    let values = values.into_iter();
+                    samples
+                        .extend(values.map(|(label, value)| number(&labels, metric, label, value)));
+                }
+                if node.sink.request_durations.count() > 0 {
+                    let of_node = Value::Histogram(node.sink.request_durations.clone());
+                    durations.push((labels, of_node));
+                }
             }
         }
         for (metric, samples) in families.into_values() {
@@ -207,6 +194,16 @@ impl HostSnapshot {
         }
         Ok(())
     }
+}
+
+/// A number that a sink reports; `label` is empty where the metric has none of its own.
+fn number(labels: &[String], metric: Metric, label: &str, value: f64) -> Sample {
+    let label = (!label.is_empty()).then(|| label.to_owned());
+    let value = match metric.kind {
+        MetricKind::Counter => Value::Counter(value as u64),
+        MetricKind::Gauge | MetricKind::Histogram => Value::Gauge(value),
+    };
+    (labels.iter().cloned().chain(label).collect(), value)
 }
 
 fn by_outcome(labels: &[&str], outcomes: &Outcomes) -> Vec<Sample> {

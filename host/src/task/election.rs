@@ -46,7 +46,7 @@ impl Election {
     pub fn join(context: &TaskContext) -> Result<Self, ClientError> {
         let Pipeline { name, kafka, .. } = context.pipeline.as_ref();
         let mut properties = kafka.consumer.clone();
-        if properties.get("group.protocol").map(String::as_str) != Some("consumer") {
+        if !kafka.is_grouped_by_broker() {
             // A host that joins takes nothing from the active one, which would start anew otherwise.
             properties.insert(
                 "partition.assignment.strategy".into(),

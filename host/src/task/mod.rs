@@ -149,11 +149,12 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Says once that Kafka is away, whatever the task is waiting in.
-    fn note_kafka_away(&mut self, context: &TaskContext) {
+    fn note_kafka_away(&mut self, context: &TaskContext, reason: &str) {
         if !std::mem::replace(&mut self.is_kafka_away, true) {
             tracing::warn!(
                 event = "kafka_unreachable",
                 task = context.task,
+                reason,
                 "Kafka does not answer; waiting for it"
             );
         }

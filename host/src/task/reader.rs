@@ -8,7 +8,7 @@ use super::limits::{
     ASK_AGAIN, ASK_TIMEOUT, PREFETCH_KBYTES, PREFETCH_PARTITION_KBYTES_MIN, PROBE_INTERVAL_LAG,
     PROBE_INTERVAL_TIMED,
 };
-use super::{TaskContext, TaskError};
+use super::{Memory, TaskContext, TaskError};
 use crate::flow::{PartitionTime, SlotKey, Slots, TimeRules};
 use crate::kafka::{
     ClientError, Committed, EndProbe, EndProof, GroupConsumer, KafkaError, NextOffset, Partition,
@@ -144,12 +144,12 @@ impl Reader {
         &self,
         partitions: &[Partition],
         context: &TaskContext,
-        is_kafka_away: &mut bool,
+        memory: &mut Memory,
     ) -> Result<Asked<BTreeMap<Partition, Option<Committed>>>, TaskError> {
         if partitions.is_empty() {
             return Ok(Asked::Answer(BTreeMap::new()));
         }
-        self.ask(context, is_kafka_away, || {
+        self.ask(context, memory, || {
             self.consumer.committed(partitions, ASK_TIMEOUT)
         })
     }
@@ -162,11 +162,11 @@ impl Reader {
         slots: &mut Slots,
         counters: &mut TaskCounters,
         context: &TaskContext,
-        is_kafka_away: &mut bool,
+        memory: &mut Memory,
     ) -> Result<Asked<()>, TaskError> {
         let mut positions = Vec::with_capacity(wanted.len());
         for (partition, committed) in wanted {
-            let Asked::Answer(bounds) = self.ask(context, is_kafka_away, || {
+            let Asked::Answer(bounds) = self.ask(context, memory, || {
                 self.consumer.bounds(partition, ASK_TIMEOUT)
             })?
             else {
@@ -242,17 +242,13 @@ impl Reader {
     fn ask<T>(
         &self,
         context: &TaskContext,
-        is_kafka_away: &mut bool,
+        memory: &mut Memory,
         question: impl Fn() -> Result<T, KafkaError>,
     ) -> Result<Asked<T>, TaskError> {
         loop {
             match question() {
                 Ok(answer) => return Ok(Asked::Answer(answer)),
-                Err(error) if !*is_kafka_away => {
-                    *is_kafka_away = true;
-                    tracing::warn!(event = "kafka_unreachable", task = context.task, reason = %error, "Kafka does not answer; waiting for it");
-                }
-                Err(_) => {}
+                Err(error) => memory.note_kafka_away(context, &error.to_string()),
             }
             context.status.set(TaskState::WaitingForKafka);
             if context.signals.wait(ASK_AGAIN) {

@@ -318,22 +318,22 @@ impl<'a> Task<'a> {
     fn report(&mut self, now: Instant) {
         self.meter.publish_if_due(now);
         let assigned = self.readers.iter().all(|reader| reader.is_assigned);
-        let unreachable = self.is_kafka_slow
-            || self
-                .readers
-                .iter()
-                .any(|reader| reader.consumer.unreachable().is_some());
+        let mut readers = self.readers.iter();
+        let unacknowledged = || "what was produced is not acknowledged".to_owned();
+        let unreachable = readers
+            .find_map(|reader| reader.consumer.unreachable())
+            .or_else(|| self.is_kafka_slow.then(unacknowledged));
         let state = match self.flow.trouble() {
-            _ if unreachable => TaskState::WaitingForKafka,
+            _ if unreachable.is_some() => TaskState::WaitingForKafka,
             _ if !assigned => TaskState::Assigning,
             Some(trouble) => trouble,
             None => TaskState::Running,
         };
         match unreachable {
-            true => self.memory.note_kafka_away(self.context),
+            Some(reason) => self.memory.note_kafka_away(self.context, &reason),
             // Over a new start of the task as well: it is back when the partitions are.
-            false if assigned => self.memory.note_kafka_back(self.context),
-            false => {}
+            None if assigned => self.memory.note_kafka_back(self.context),
+            None => {}
         }
         let before = self.context.status.view().state;
         if before == state {

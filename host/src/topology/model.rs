@@ -308,6 +308,11 @@ pub struct KafkaProperties {
 }
 
 impl KafkaProperties {
+    /// Whether the broker moves partitions between consumers (KIP-848), not the consumers among themselves.
+    pub(crate) fn is_grouped_by_broker(&self) -> bool {
+        self.consumer.get("group.protocol").map(String::as_str) == Some("consumer")
+    }
+
     /// The property as it may be printed.
     fn shown<'a>(&'a self, map: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, &'a str> {
         map.iter()

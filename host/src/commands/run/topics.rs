@@ -144,16 +144,11 @@ fn waiting_or_final(error: TopicError) -> Result<Waiting, String> {
 fn create_if_absent(admin: &TopicAdmin, plan: &TopicPlan<'_>) -> Result<(), TopicError> {
     if let Some(found) = admin.partitions(plan.topic)? {
         let is_for_checkpoints = std::ptr::eq(plan.config, &*CHECKPOINT_CONFIG);
-        let fault = is_for_checkpoints
-            .then(|| unfit_for_checkpoints(admin, plan, found))
-            .flatten();
-        return match fault {
-            Some(cause) => Err(TopicError::Refused {
-                topic: plan.topic.to_owned(),
-                cause,
-            }),
-            None => Ok(()),
-        };
+        if is_for_checkpoints && let Some(cause) = unfit_for_checkpoints(admin, plan, found) {
+            let topic = plan.topic.to_owned();
+            return Err(TopicError::Refused { topic, cause });
+        }
+        return Ok(());
     }
     tracing::info!(
         event = "topic_created",

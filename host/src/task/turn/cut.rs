@@ -64,7 +64,7 @@ fn serve<'w>(
 ) -> impl FnMut(&str) -> bool + 'w {
     move |reason| {
         tracing::debug!(event = "transaction_waits", task = context.task, reason);
-        memory.note_kafka_away(context);
+        memory.note_kafka_away(context, reason);
         context.status.set(TaskState::WaitingForKafka);
         readers.iter().for_each(|reader| reader.consumer.serve());
         election.into_iter().for_each(Election::serve);
@@ -82,8 +82,12 @@ impl Task<'_> {
     /// A transaction is to be committed before it is so old that it would be given up (I4), whatever
     /// `checkpoint_interval` says.
     pub(super) fn is_transaction_old(&self) -> bool {
+        self.is_transaction_open_for(self.cuts.open_max / 2)
+    }
+
+    fn is_transaction_open_for(&self, age: Duration) -> bool {
         let open_since = self.producers.borrow().transaction_open_since();
-        open_since.is_some_and(|since| since.elapsed() >= self.cuts.open_max / 2)
+        open_since.is_some_and(|since| since.elapsed() >= age)
     }
 
     /// Makes the cut that is due, as far as it goes without waiting long; called in every turn until it is made.
@@ -92,9 +96,7 @@ impl Task<'_> {
             return Ok(());
         }
         // I4: an open transaction holds readers back, and the coordinator ends it at its timeout.
-        let open_since = self.producers.borrow().transaction_open_since();
-        let is_overdue = open_since.is_some_and(|since| since.elapsed() >= self.cuts.open_max);
-        if is_overdue && !self.is_kafka_slow {
+        if self.is_transaction_open_for(self.cuts.open_max) && !self.is_kafka_slow {
             return self.rewind("sinks have not settled within a third of transaction.timeout.ms");
         }
         Ok(())

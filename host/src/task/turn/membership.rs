@@ -99,9 +99,8 @@ impl Task<'_> {
         partitions: &[Partition],
         reset: &str,
     ) -> Result<(), TaskError> {
-        let is_kafka_away = &mut self.memory.is_kafka_away;
-        let reader = &mut self.readers[at];
-        let Asked::Answer(committed) = reader.committed(partitions, self.context, is_kafka_away)?
+        let reader = &self.readers[at];
+        let Asked::Answer(committed) = reader.committed(partitions, self.context, self.memory)?
         else {
             return Ok(());
         };
@@ -127,7 +126,7 @@ impl Task<'_> {
             self.flow.slots(),
             &mut self.meter.counters,
             self.context,
-            &mut self.memory.is_kafka_away,
+            self.memory,
         );
         let Asked::Answer(()) = assigned? else {
             return Ok(());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalogue::{self, Kind, Property, Side};
-use super::{DEFAULTS, OF_CLASSIC_PROTOCOL, OWNED, PROTOCOL};
+use super::{DEFAULTS, OF_CLASSIC_PROTOCOL, OWNED};
 use crate::topology::codes;
 use crate::topology::model::KafkaProperties;
 use crate::topology::raw::Raw;
@@ -248,13 +248,8 @@ pub(in crate::topology) fn combine<'l>(
     layers: impl IntoIterator<Item = &'l Layer>,
 ) -> KafkaProperties {
     let layers: Vec<&Layer> = layers.into_iter().collect();
-    let protocol = layers.iter().rev().find_map(|layer| layer.find(PROTOCOL));
-    let by_broker = protocol.is_some_and(|setting| setting.value == "consumer");
     let mut properties = KafkaProperties::default();
     for (name, value, _) in DEFAULTS {
-        if by_broker && OF_CLASSIC_PROTOCOL.contains(name) {
-            continue;
-        }
         if let Some(property) = catalogue::find(name) {
             put(&mut properties, property, property.side, value);
         }
@@ -272,6 +267,12 @@ pub(in crate::topology) fn combine<'l>(
                 .secret_keys
                 .insert(setting.property.name.to_owned());
         }
+    }
+    if properties.is_grouped_by_broker() {
+        // Defaults only: what the file sets is refused where it stands.
+        let is_set = |name: &str| layers.iter().any(|layer| layer.find(name).is_some());
+        let unset = OF_CLASSIC_PROTOCOL.iter().filter(|name| !is_set(name));
+        unset.for_each(|name| drop(properties.consumer.remove(*name)));
     }
     properties
 }

@@ -68,9 +68,6 @@ pub const DEFAULTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Chooses the protocol of consumer groups: `classic`, or `consumer` of KIP-848.
-pub const PROTOCOL: &str = "group.protocol";
-
 /// What the broker decides under KIP-848; librdkafka makes no consumer that sets one of them.
 pub const OF_CLASSIC_PROTOCOL: &[&str] = &[
     "session.timeout.ms",

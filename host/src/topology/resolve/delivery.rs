@@ -8,7 +8,7 @@ use super::nodes::{Named, SinkDraft};
 use super::pipeline::PipelineDraft;
 use crate::topology::codes;
 use crate::topology::kafka::catalogue::Side;
-use crate::topology::kafka::{Layer, OF_CLASSIC_PROTOCOL, PROTOCOL, Setting};
+use crate::topology::kafka::{Layer, OF_CLASSIC_PROTOCOL, Setting};
 use crate::topology::keys;
 use crate::topology::mask::MASK;
 use crate::topology::model::{Delivery, KafkaProperties, Policy, SinkKind};
@@ -247,8 +247,7 @@ fn check_session(cx: &Context, draft: &PipelineDraft, top: &Layer) {
 /// Under KIP-848 the broker decides what these properties decide otherwise, and librdkafka refuses them.
 fn check_group_protocol(cx: &Context, draft: &PipelineDraft, top: &Layer) {
     for source in &draft.sources {
-        let consumer = &source.source.kafka.consumer;
-        if consumer.get(PROTOCOL).map(String::as_str) != Some("consumer") {
+        if !source.source.kafka.is_grouped_by_broker() {
             continue;
         }
         for name in OF_CLASSIC_PROTOCOL {
