@@ -127,6 +127,11 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
         "Start the host again; what was not committed is read again. Report the lines above.",
     ),
     row(
+        "kafka.not_allowed",
+        "The principal of the host's client may not read the topic or the offsets of the group.",
+        "Give it READ on the topic and the group; nothing was read or committed.",
+    ),
+    row(
         "kafka.transactions_refused",
         "The brokers do not allow the transaction: a missing permission, a transaction.timeout.ms above their transaction.max.timeout.ms, or brokers without transactions.",
         "Correct what the message names, or set `delivery: at_least_once`.",

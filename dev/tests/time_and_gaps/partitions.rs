@@ -91,3 +91,44 @@ fn a_partition_that_was_added_while_stopped_is_read_too() -> Result<()> {
     ensure!(reduced == 4_852, "{reduced} reduced");
     Ok(())
 }
+
+/// Late is late over a restart (I3): the pipeline's watermark is the checkpoint's, also when a partition came meanwhile that
+/// has none yet. An old record of it opens no window anew, whose document it would replace.
+#[test]
+fn a_partition_that_was_added_while_stopped_reopens_no_window() -> Result<()> {
+    let scene = Scene::shared("reopens")?;
+    create_timed(&scene, 2)?;
+    // Only records move the watermark: an hour's silence is no sign of anything.
+    let folder = folder(
+        &scene,
+        &Rules {
+            idle_grace: "1h",
+            allowed_lateness: "5s",
+        },
+    )?;
+    let first_ms = window_start_ms(now_ms()) - 20 * WINDOW_MS;
+    let row = |partition: i32, second: i64| measured(partition, first_ms + second * 1_000, 7);
+    let write = |rows: &[Row]| scene.kafka.write(&scene.reduced(), rows);
+    let settled = || {
+        let kafka = &scene.kafka;
+        kafka.wait_settled(&scene.sla_group(), &scene.reduced(), SETTLED)
+    };
+    let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
+    write(&[row(0, 1), row(1, 2), row(0, 60), row(1, 60)])?;
+    wait_watermark(&host, 0, first_ms + 60_000)?;
+    wait_watermark(&host, 1, first_ms + 60_000)?;
+    settled()?;
+    ensure!(host.drain()? == 0);
+    scene.kafka.add_partitions(&scene.reduced(), 3)?;
+    write(&[row(2, 3), row(2, 61), row(0, 61), row(1, 61)])?;
+    let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
+    settled()?;
+    let dead = scene.kafka.read_all(&scene.sla_dead_letters())?;
+    ensure!(
+        codes(&dead) == [("latency-window.late", 1)].into(),
+        "{:?}",
+        codes(&dead)
+    );
+    ensure!(host.drain()? == 0);
+    Ok(())
+}

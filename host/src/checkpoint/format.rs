@@ -3,7 +3,7 @@
 //! ```text
 //! key    head/<source>/<topic>/<partition>
 //!        part/<source>/<topic>/<partition>/<node>/<part id>/<chunk>
-//! value  "WCP" format:u8=1 length:u32 payload checksum:u64     integers little endian, checksum xxh3 of the payload
+//! value  "WCP" format:u8=2 length:u32 payload checksum:u64     integers little endian, checksum xxh3 of the payload
 //!        payload of a head: postcard of `Head`; of a part: at most 512 KiB of its bytes
 //! ```
 
@@ -16,7 +16,7 @@ use super::SlotName;
 pub const PART_CHUNK_BYTES_MAX: usize = 512 * 1024;
 
 const MAGIC: &[u8; 3] = b"WCP";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// Magic, format and length.
 const PREFIX_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 8;
@@ -99,6 +99,7 @@ pub(super) struct Head {
     pub(super) generation: u64,
     pub(super) offset: i64,
     pub(super) watermark_ms: Option<i64>,
+    pub(super) pipeline_watermark_ms: Option<i64>,
     pub(super) nodes: Vec<HeadNode>,
 }
 

@@ -99,6 +99,7 @@ impl CheckpointImage {
                 generation: head.generation,
                 offset: head.offset,
                 watermark_ms: head.watermark_ms,
+                pipeline_watermark_ms: head.pipeline_watermark_ms,
                 nodes,
             });
         }

@@ -74,6 +74,9 @@ pub struct SlotCheckpoint {
     pub offset: i64,
     /// The watermark that transforms had been given, unix milliseconds.
     pub watermark_ms: Option<i64>,
+    /// The watermark of the whole pipeline that they had been given, unix milliseconds: no later than the partitions', and
+    /// not to be computed from them where a partition was added.
+    pub pipeline_watermark_ms: Option<i64>,
     /// One for each transform that keeps state.
     pub nodes: Vec<NodeCheckpoint>,
 }
@@ -149,6 +152,7 @@ fn fuzz_seeds() -> Vec<CheckpointRecord> {
     let snapshot = SlotSnapshot {
         offset: 9,
         watermark_ms: Some(1),
+        pipeline_watermark_ms: Some(1),
         nodes: vec![node],
     };
     let staged = CheckpointWriter::default().stage(&slot, snapshot);

@@ -17,6 +17,7 @@ fn snapshot(offset: i64, parts: BTreeMap<u64, Option<Vec<u8>>>) -> SlotSnapshot 
     SlotSnapshot {
         offset,
         watermark_ms: Some(offset * 10),
+        pipeline_watermark_ms: Some(offset * 9),
         nodes: vec![NodeSnapshot {
             node: "latency".into(),
             plugin: "window-plugin".into(),
@@ -206,6 +207,7 @@ fn a_checkpoint_and_an_offset_that_do_not_belong_together_are_told_apart() {
         generation,
         offset,
         watermark_ms: None,
+        pipeline_watermark_ms: None,
         nodes: Vec::new(),
     };
     let name = slot(0);

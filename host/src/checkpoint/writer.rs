@@ -16,6 +16,8 @@ pub struct SlotSnapshot {
     pub offset: i64,
     /// The watermark that transforms were given, unix milliseconds.
     pub watermark_ms: Option<i64>,
+    /// The pipeline's, see [`SlotCheckpoint`].
+    pub pipeline_watermark_ms: Option<i64>,
     pub nodes: Vec<NodeSnapshot>,
 }
 
@@ -118,6 +120,7 @@ impl CheckpointWriter {
             generation: slot.last.as_ref().map_or(0, |last| last.generation) + 1,
             offset: snapshot.offset,
             watermark_ms: snapshot.watermark_ms,
+            pipeline_watermark_ms: snapshot.pipeline_watermark_ms,
             nodes,
         };
         check_size(name, &checkpoint)?;
@@ -267,6 +270,7 @@ fn head_of(checkpoint: &SlotCheckpoint) -> Head {
         generation: checkpoint.generation,
         offset: checkpoint.offset,
         watermark_ms: checkpoint.watermark_ms,
+        pipeline_watermark_ms: checkpoint.pipeline_watermark_ms,
         nodes: nodes.collect(),
     }
 }

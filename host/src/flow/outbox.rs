@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use weir_plugin_api::Record;
 
 use crate::kafka::{
-    ClientError, DeliveryFailure, GroupOffsets, Producer, TransactionError, Waiting,
+    ClientError, DeliveryFailure, GroupOffsets, Partition, Producer, TransactionError, Waiting,
 };
 use crate::topology::{Pipeline, SinkKind};
 
@@ -103,6 +103,19 @@ impl Producers {
     /// See [`TransactionError`].
     pub fn abort(&mut self, waiting: Waiting<'_>) -> Result<(), TransactionError> {
         self.own.abort(waiting)
+    }
+
+    /// See [`Producer::abort_leftovers`].
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    pub fn abort_leftovers(
+        &mut self,
+        partitions: &[Partition],
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        self.own.abort_leftovers(partitions, groups, waiting)
     }
 
     /// Writes a record of the checkpoint topic; false when the client's queue is full.

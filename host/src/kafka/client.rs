@@ -61,3 +61,16 @@ pub fn is_transport(code: rdkafka::error::RDKafkaErrorCode) -> bool {
             | Code::NotEnoughReplicasAfterAppend
     )
 }
+
+/// True for a permission that is missing: whoever asks again is refused again.
+pub fn is_not_allowed(code: rdkafka::error::RDKafkaErrorCode) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+    )
+}

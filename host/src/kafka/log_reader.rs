@@ -19,6 +19,9 @@ const BATCH_RECORDS: usize = 1_024;
 /// librdkafka assigns nothing to a consumer without a group; nothing is committed under this one.
 const GROUP: &str = "__weir.reader";
 
+/// Why there is no answer where the brokers can be reached.
+const OPEN_TRANSACTION: &str = "a transaction is open; the coordinator ends it at its transaction.timeout.ms. If it does not, Kafka has lost track of it: `kafka-transactions.sh find-hanging` and `abort` end it by hand";
+
 /// Why a log was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -83,7 +86,7 @@ pub fn read_log(
             heard_at = Instant::now();
         } else if heard_at.elapsed() >= ANSWER_WAIT {
             let reason = consumer.unreachable();
-            let reason = reason.unwrap_or_else(|| "a transaction is open".to_owned());
+            let reason = reason.unwrap_or_else(|| OPEN_TRANSACTION.to_owned());
             if !waiting(&reason) {
                 return Err(LogError::GivenUp(reason));
             }

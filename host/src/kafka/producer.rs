@@ -10,12 +10,18 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContext};
 use weir_plugin_api::{Record, timestamp_type};
 
+use super::Partition;
 use super::client::{ClientError, client_config, is_transport};
 use super::produce_batch::{Produced, ProducerTopic, flush};
 use super::transaction::{GroupOffsets, TransactionError, Transactions, Waiting};
 
 /// One wait inside [`Producer::flush`]: how long an error report may lie in the queue before it is served.
 const FLUSH_STEP: Duration = Duration::from_millis(50);
+
+/// The same while a partition without a leader is waited for; between two the caller is told.
+const FLUSH_WAIT: Duration = Duration::from_millis(500);
+/// Key of records that are aborted as soon as they are there.
+const LEFTOVERS_KEY: &[u8] = b"weir.aborted";
 
 /// A record that Kafka refused.
 #[derive(Debug, Clone)]
@@ -203,6 +209,50 @@ impl Producer {
             self.take_failures();
         }
         Ok(())
+    }
+
+    /// Aborts a transaction that touches these partitions and groups, and with it whatever an earlier producer of this id
+    /// has left open in them (I4): abort markers name a producer id, not a transaction. To be called while no
+    /// transaction is open.
+    ///
+    /// # Errors
+    /// See [`TransactionError`]; [`TransactionError::Abort`] where a partition could not be reached.
+    pub fn abort_leftovers(
+        &mut self,
+        partitions: &[Partition],
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        let Some(transactions) = &mut self.transactions else {
+            return Ok(());
+        };
+        transactions
+            .open(&self.producer)
+            .map_err(TransactionError::Fenced)?;
+        for (topic, partition) in partitions {
+            let record: BaseRecord<'_, [u8], [u8], usize> =
+                BaseRecord::with_opaque_to(topic, 0).partition(*partition);
+            // A compacted topic takes no record without a key.
+            let sent = self.producer.send(record.key(LEFTOVERS_KEY));
+            if let Err((error, _)) = sent {
+                tracing::debug!(event = "leftover_not_sent", topic, partition, %error);
+            }
+        }
+        let mut is_flushed = flush(&self.producer, FLUSH_STEP);
+        while !is_flushed && waiting("a partition does not answer") {
+            self.producer.poll(Duration::ZERO);
+            is_flushed = flush(&self.producer, FLUSH_WAIT);
+        }
+        self.producer.poll(Duration::ZERO);
+        let mut failures = self.take_failures().into_iter();
+        let unreached = failures.find(DeliveryFailure::is_kafkas_doing);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.abort_with(&self.producer, groups, waiting)?;
+        }
+        match unreached {
+            Some(failure) => Err(TransactionError::Abort(failure.code.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// A transaction opens at the first record; one that cannot be opened shows in [`Producer::fatal_error`].

@@ -145,16 +145,38 @@ impl Transactions {
         waiting: Waiting<'_>,
     ) -> Result<(), TransactionError> {
         self.open(producer).map_err(TransactionError::Fenced)?;
-        for group in groups {
-            insist(waiting, || {
-                producer.send_offsets_to_transaction(&group.offsets, &group.membership, ANSWER_WAIT)
-            })?;
-        }
+        self.add_offsets(producer, groups, waiting)?;
         crate::kill_point::kill_point("after_offsets_sent");
         crate::kill_point::kill_during("during_commit", Duration::from_millis(20));
         insist(waiting, || producer.commit_transaction(ANSWER_WAIT))?;
         self.open_since = None;
         Ok(())
+    }
+
+    /// Adds the offsets and aborts, whether they could be added or not.
+    pub(super) fn abort_with<C: ProducerContext>(
+        &mut self,
+        producer: &BaseProducer<C>,
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        self.open(producer).map_err(TransactionError::Fenced)?;
+        let added = self.add_offsets(producer, groups, waiting);
+        self.abort(producer, waiting)?;
+        added
+    }
+
+    fn add_offsets<C: ProducerContext>(
+        &mut self,
+        producer: &BaseProducer<C>,
+        groups: &[GroupOffsets],
+        waiting: Waiting<'_>,
+    ) -> Result<(), TransactionError> {
+        groups.iter().try_for_each(|group| {
+            insist(waiting, || {
+                producer.send_offsets_to_transaction(&group.offsets, &group.membership, ANSWER_WAIT)
+            })
+        })
     }
 
     /// Takes everything produced since the last commit back.

@@ -143,6 +143,8 @@ pub(crate) struct Memory {
     has_learned: bool,
     /// Whether the host was told that the task is ready.
     was_ready: bool,
+    /// An earlier run of the task has used its transactional id.
+    has_run: bool,
     /// Whether the log says that Kafka does not answer.
     is_kafka_away: bool,
 }

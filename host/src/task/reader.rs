@@ -12,7 +12,7 @@ use super::{Memory, TaskContext, TaskError};
 use crate::flow::{PartitionTime, SlotKey, Slots, TimeRules};
 use crate::kafka::{
     ClientError, Committed, EndProbe, EndProof, GroupConsumer, KafkaError, NextOffset, Partition,
-    PartitionQueue, resolve_start,
+    PartitionQueue, is_not_allowed, resolve_start,
 };
 use crate::metrics::{PartitionIndex, TaskCounters};
 use crate::status::TaskState;
@@ -139,16 +139,13 @@ impl Reader {
         reset.map_or("earliest", String::as_str)
     }
 
-    /// What the group has committed for these partitions.
+    /// What the group has committed for these partitions, which are some.
     pub fn committed(
         &self,
         partitions: &[Partition],
         context: &TaskContext,
         memory: &mut Memory,
     ) -> Result<Asked<BTreeMap<Partition, Option<Committed>>>, TaskError> {
-        if partitions.is_empty() {
-            return Ok(Asked::Answer(BTreeMap::new()));
-        }
         self.ask(context, memory, || {
             self.consumer.committed(partitions, ASK_TIMEOUT)
         })
@@ -248,8 +245,15 @@ impl Reader {
         loop {
             match question() {
                 Ok(answer) => return Ok(Asked::Answer(answer)),
-                Err(error) => memory.note_kafka_away(context, &error.to_string()),
+                Err(error) => match error.rdkafka_error_code() {
+                    Some(code) if is_not_allowed(code) => {
+                        return Err(TaskError::Stop(format!("kafka.not_allowed: {error}")));
+                    }
+                    _ => memory.note_kafka_away(context, &error.to_string()),
+                },
             }
+            // What the group asks for is answered later, but it is not to miss this member.
+            self.consumer.serve();
             context.status.set(TaskState::WaitingForKafka);
             if context.signals.wait(ASK_AGAIN) {
                 return Ok(Asked::Draining);

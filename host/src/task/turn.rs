@@ -3,6 +3,7 @@
 mod checkpoints;
 mod commit;
 mod cut;
+mod leftovers;
 mod membership;
 mod read;
 
@@ -41,6 +42,8 @@ struct Task<'a> {
     is_timed: bool,
     /// The pipeline needs every partition in one host, and this is how it is this one (I7).
     election: Option<Election>,
+    /// The pipeline's watermark that transforms were given last; never goes back, but for a rewind.
+    watermark_ms: Option<i64>,
     /// When partitions that were added were last looked for.
     sought_at: Instant,
     checkpoints: Option<Checkpoints>,
@@ -123,6 +126,9 @@ impl<'a> Task<'a> {
     ) -> Result<Self, TaskError> {
         let pipeline = &context.pipeline;
         let transactional_id = transactional_id(context);
+        let is_successor = std::mem::replace(&mut memory.has_run, true)
+            || context.instance.is_some()
+            || pipeline.scope() == Scope::Pipeline;
         let producers = Producers::new(pipeline, transactional_id.as_deref())?;
         let producers: SharedProducers = Rc::new(RefCell::new(producers));
         let parts = FlowParts {
@@ -156,6 +162,7 @@ impl<'a> Task<'a> {
             readers,
             is_timed,
             election,
+            watermark_ms: None,
             sought_at: Instant::now(),
             checkpoints: Checkpoints::new(context),
             batch_records: 1,
@@ -169,6 +176,9 @@ impl<'a> Task<'a> {
         };
         if transactional_id.is_some() {
             task.init_transactions()?;
+            if is_successor {
+                task.abort_leftovers()?;
+            }
         }
         if task.election.is_some() {
             kill_point("in_take_over");
@@ -180,14 +190,18 @@ impl<'a> Task<'a> {
     }
 
     /// Waits as long as Kafka is away, and keeps the members in their groups meanwhile.
-    fn init_transactions(&mut self) -> Result<(), TaskError> {
-        let mut waiting = |reason: &str| {
+    fn until_the_drain(&self) -> impl FnMut(&str) -> bool {
+        move |reason| {
             let task = self.context.task;
             tracing::debug!(event = "transaction_waits", task, reason);
             self.context.status.set(TaskState::WaitingForKafka);
             self.serve_members();
             !self.context.signals.is_draining()
-        };
+        }
+    }
+
+    fn init_transactions(&mut self) -> Result<(), TaskError> {
+        let mut waiting = self.until_the_drain();
         let answer = self.producers.borrow().init_transactions(&mut waiting);
         match answer {
             Ok(()) | Err(TransactionError::GivenUp(_)) => Ok(()),
@@ -308,9 +322,12 @@ impl<'a> Task<'a> {
                 self.flow.pass_watermark(reading.slot, at_ms, counters)?;
             }
         }
-        match slowest {
-            Some(at_ms) if at_ms < i64::MAX => self.flow.pass_watermark(SLOT_ALL, at_ms, counters),
-            _ => Ok(()),
+        // A partition that was added, and has none yet, holds the pipeline's back but does not undo it.
+        let of_all = slowest.filter(|at_ms| *at_ms < i64::MAX);
+        self.watermark_ms = self.watermark_ms.max(of_all);
+        match self.watermark_ms {
+            Some(at_ms) => self.flow.pass_watermark(SLOT_ALL, at_ms, counters),
+            None => Ok(()),
         }
     }
 

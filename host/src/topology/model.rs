@@ -166,6 +166,17 @@ impl Pipeline {
         self.delivery == Delivery::ExactlyOnce || self.is_stateful()
     }
 
+    /// Topics that its records leave for: outputs and dead letters.
+    pub fn output_topics(&self) -> BTreeSet<&str> {
+        let sinks = self.sinks.iter().filter_map(|sink| match &sink.kind {
+            SinkKind::Kafka { topic, .. } => Some(topic.as_str()),
+            SinkKind::Plugin { .. } => None,
+        });
+        let has_dead_letters = self.on_error.policy == Policy::DeadLetter;
+        let dead_letters = has_dead_letters.then_some(self.on_error.topic.as_str());
+        sinks.chain(dead_letters).collect()
+    }
+
     /// The name of the node.
     pub fn node_name(&self, node: NodeRef) -> &str {
         match node {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointImage, NodeCheckpoint, Restorable, SlotCheckpoint, SlotName};
 
-const FORMAT: &str = "weir checkpoints 1";
+const FORMAT: &str = "weir checkpoints 2";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +27,7 @@ struct Checkpoint {
     generation: u64,
     offset: i64,
     watermark_ms: Option<i64>,
+    pipeline_watermark_ms: Option<i64>,
     nodes: Vec<Node>,
 }
 
@@ -51,6 +52,7 @@ pub fn write(pipeline: &str, image: &CheckpointImage) -> String {
             generation: checkpoint.generation,
             offset: checkpoint.offset,
             watermark_ms: checkpoint.watermark_ms,
+            pipeline_watermark_ms: checkpoint.pipeline_watermark_ms,
             nodes: checkpoint.nodes.iter().map(node).collect(),
         }),
         Restorable::Incomplete(_) | Restorable::Nothing => None,
@@ -107,6 +109,7 @@ pub fn read(text: &str, pipeline: &str) -> Result<Vec<(SlotName, SlotCheckpoint)
             generation: checkpoint.generation,
             offset: checkpoint.offset,
             watermark_ms: checkpoint.watermark_ms,
+            pipeline_watermark_ms: checkpoint.pipeline_watermark_ms,
             nodes: nodes?,
         };
         Ok((slot, checkpoint))
@@ -136,14 +139,15 @@ mod tests {
 
     #[test]
     fn what_is_exported_can_be_imported() {
-        let text = r#"{"format":"weir checkpoints 1","pipeline":"p","checkpoints":[{"source":"s","topic":"t","partition":1,
-            "generation":4,"offset":9,"watermark_ms":null,"nodes":[{"node":"n","plugin":"p","fingerprint":18446744073709551615,
+        let text = r#"{"format":"weir checkpoints 2","pipeline":"p","checkpoints":[{"source":"s","topic":"t","partition":1,
+            "generation":4,"offset":9,"watermark_ms":null,"pipeline_watermark_ms":7,"nodes":[{"node":"n","plugin":"p","fingerprint":18446744073709551615,
             "version":1,"parts":{"7":"AAEC"}}]}]}"#;
         let read_back = read(text, "p").expect("legal");
         assert_eq!(read_back.len(), 1);
+        assert_eq!(read_back[0].1.pipeline_watermark_ms, Some(7));
         assert_eq!(read_back[0].1.nodes[0].parts[&7].as_ref(), [0, 1, 2]);
         assert!(read(&text.replace("AAEC", "A"), "p").is_err());
-        assert!(read(&text.replace("checkpoints 1", "checkpoints 2"), "p").is_err());
+        assert!(read(&text.replace("checkpoints 2", "checkpoints 1"), "p").is_err());
         assert!(read(text, "q").is_err(), "another pipeline's");
     }
 }

@@ -51,6 +51,7 @@ pub fn json(image: &CheckpointImage) -> String {
                 value["generation"] = json!(checkpoint.generation);
                 value["offset"] = json!(checkpoint.offset);
                 value["watermark_ms"] = json!(checkpoint.watermark_ms);
+                value["pipeline_watermark_ms"] = json!(checkpoint.pipeline_watermark_ms);
                 value["nodes"] = checkpoint.nodes.iter().map(node_json).collect();
             }
             Restorable::Incomplete(generation) => {

@@ -299,6 +299,7 @@ fn snapshot_of(checkpoint: &SlotCheckpoint) -> SlotSnapshot {
     SlotSnapshot {
         offset: checkpoint.offset,
         watermark_ms: checkpoint.watermark_ms,
+        pipeline_watermark_ms: checkpoint.pipeline_watermark_ms,
         nodes: checkpoint.nodes.iter().map(node).collect(),
     }
 }

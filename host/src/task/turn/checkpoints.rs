@@ -64,8 +64,7 @@ impl Checkpoints {
     fn stage(
         &mut self,
         slot: &SlotName,
-        offset: i64,
-        watermark_ms: Option<i64>,
+        at: Cut,
         states: Vec<NodeState>,
     ) -> Result<Vec<CheckpointRecord>, TaskError> {
         let node = |state: NodeState| NodeSnapshot {
@@ -76,8 +75,9 @@ impl Checkpoints {
             parts: state.snapshot.parts,
         };
         let snapshot = SlotSnapshot {
-            offset,
-            watermark_ms,
+            offset: at.offset,
+            watermark_ms: at.watermark_ms,
+            pipeline_watermark_ms: at.pipeline_watermark_ms,
             nodes: states.into_iter().map(node).collect(),
         };
         let staged = self.writer.stage(slot, snapshot);
@@ -95,8 +95,18 @@ impl Checkpoints {
         let began = Instant::now();
         let (mut records, mut bytes) = (0_u64, 0);
         let mut image = CheckpointImage::default();
+        let mut is_said = false;
         let mut waiting = |reason: &str| {
-            tracing::debug!(event = "restore_waits", task = context.task, reason);
+            if !std::mem::replace(&mut is_said, true) {
+                let topic = &self.topic;
+                tracing::warn!(
+                    event = "restore_waits",
+                    task = context.task,
+                    topic,
+                    reason,
+                    "waiting for the end of the checkpoint topic"
+                );
+            }
             serve();
             !context.signals.is_draining()
         };
@@ -129,6 +139,13 @@ impl Checkpoints {
             Err(error) => Err(TaskError::Restart(error.to_string())),
         }
     }
+}
+
+/// Where a slot was at a cut.
+struct Cut {
+    offset: i64,
+    watermark_ms: Option<i64>,
+    pipeline_watermark_ms: Option<i64>,
 }
 
 impl Task<'_> {
@@ -209,6 +226,8 @@ impl Task<'_> {
         partition: &Partition,
         checkpoint: &SlotCheckpoint,
     ) -> Result<(), TaskError> {
+        // One host has them all, and they were written together: the slots agree, but for those that were empty then.
+        self.watermark_ms = self.watermark_ms.max(checkpoint.pipeline_watermark_ms);
         let name = self.slot_name(at, partition);
         let mut readings = self.readers[at].readings.iter();
         let Some(reading) = readings.find(|reading| reading.partition() == *partition) else {
@@ -254,6 +273,7 @@ impl Task<'_> {
             return Ok(());
         };
         checkpoints.writer.rolled_back();
+        self.watermark_ms = None;
         for at in 0..self.readers.len() {
             let partitions: Vec<Partition> = self.readers[at]
                 .readings
@@ -300,7 +320,12 @@ impl Task<'_> {
                     .flow
                     .snapshot(slot)
                     .map_err(|error| self.failed(error))?;
-                let records = checkpoints.stage(&name, offset, watermark_ms, states)?;
+                let at = Cut {
+                    offset,
+                    watermark_ms,
+                    pipeline_watermark_ms: self.watermark_ms,
+                };
+                let records = checkpoints.stage(&name, at, states)?;
                 self.produce_checkpoint(&checkpoints.topic, &records)?;
             }
         }

@@ -292,6 +292,7 @@ impl Task<'_> {
             "the transaction was aborted; going back to the last commit"
         );
         self.abort()?;
+        self.abort_leftovers()?;
         self.flow.rewind().map_err(|error| self.failed(error))?;
         self.meter.counters.rewind_pending();
         for reader in &mut self.readers {
