@@ -13,7 +13,7 @@ use crate::checkpoint::{
 };
 use crate::kafka::{
     ClientError, Committed, GroupConsumer, KafkaError, LogError, NextOffset, Partition, Producer,
-    read_log,
+    RDKafkaErrorCode, read_log,
 };
 use crate::task::election_group;
 use crate::topology::{Pipeline, Source};
@@ -39,6 +39,10 @@ pub enum StoreError {
         "checkpoints.active: the group `{group}` has {members} members; stop every host of the pipeline first"
     )]
     Active { group: String, members: usize },
+    #[error(
+        "checkpoints.active: somebody works in the group `{group}`; stop every host of the pipeline first"
+    )]
+    ActiveUncounted { group: String },
     #[error(
         "checkpoints.incomplete: the checkpoint of {0} is not whole, so one transform's state cannot be taken out of it; reset all of it without --node"
     )]
@@ -123,7 +127,21 @@ impl<'p> Store<'p> {
                 }
             }
         }
-        Ok(())
+        self.check_groups_take_a_stranger(&election)
+    }
+
+    /// librdkafka's list of a group's members is empty for one of the new protocol (KIP-848), active or not. But a group
+    /// with members takes offsets from them alone: the offsets that it has are committed once more.
+    fn check_groups_take_a_stranger(&self, election: &str) -> Result<(), StoreError> {
+        for (at, source) in self.pipeline.sources.iter().enumerate() {
+            let committed = self.committed(at)?;
+            commit_again(&self.groups[at], &source.group, committed)?;
+        }
+        let properties = &self.pipeline.kafka.consumer;
+        let consumer = GroupConsumer::without_membership(properties, election, thread::current())?;
+        let partition = (self.topic.clone(), 0);
+        let committed = consumer.committed(&[partition], ANSWER_WAIT)?;
+        commit_again(&consumer, election, committed.into_iter().collect())
     }
 
     /// Removes every checkpoint and writes these. The groups keep their offsets where there is none for a partition,
@@ -281,6 +299,32 @@ fn next_offset(partition: Partition, checkpoint: &SlotCheckpoint) -> NextOffset 
         partition,
         offset: checkpoint.offset,
         metadata: commit_metadata(checkpoint.generation),
+    }
+}
+
+fn commit_again(
+    consumer: &GroupConsumer,
+    group: &str,
+    committed: Vec<(Partition, Option<Committed>)>,
+) -> Result<(), StoreError> {
+    let same = |(partition, committed): (Partition, Option<Committed>)| {
+        let Committed { offset, metadata } = committed?;
+        Some(NextOffset {
+            partition,
+            offset,
+            metadata,
+        })
+    };
+    let same: Vec<NextOffset> = committed.into_iter().filter_map(same).collect();
+    if same.is_empty() {
+        return Ok(());
+    }
+    match consumer.commit(&same, true) {
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownMemberId) => {
+            let group = group.to_owned();
+            Err(StoreError::ActiveUncounted { group })
+        }
+        other => Ok(other?),
     }
 }
 
