@@ -1,7 +1,6 @@
 //! Hosts that are killed, stopped and drained; servers that are away. One at a time: most of these
 //! tests run a Kafka of their own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,12 +17,6 @@ const SETTLED: Duration = Duration::from_secs(180);
 
 /// What a pipeline promises after a crash or a broker's restart, as delivery stands today.
 const AFTER_A_FAULT: Delivery = Delivery::ExactlyOnce;
-
-/// Three JVMs are enough for the memory of one machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How long a server stays away: long with `WEIR_LONG=1`.
 fn outage() -> Duration {
@@ -93,7 +86,6 @@ fn ensure_outages_are_said_once(host: &Host) -> Result<()> {
 
 #[test]
 fn kafka_and_the_source_topic_may_be_away_at_start() -> Result<()> {
-    let _alone = alone();
     let mut kafka = KafkaServer::start_later()?;
     let scene = Scene::on("late", &kafka.bootstrap(), &shared_elasticsearch()?);
     let folder = scene.folder(|_| {})?;
@@ -132,7 +124,6 @@ fn kafka_and_the_source_topic_may_be_away_at_start() -> Result<()> {
 
 #[test]
 fn kafka_may_be_restarted_and_killed_in_the_middle() -> Result<()> {
-    let _alone = alone();
     let mut kafka = KafkaServer::start()?;
     let scene = Scene::on("restart", &kafka.bootstrap(), &shared_elasticsearch()?);
     scene.create_visits()?;
@@ -173,7 +164,6 @@ fn kafka_may_be_restarted_and_killed_in_the_middle() -> Result<()> {
 
 #[test]
 fn elasticsearch_may_be_away() -> Result<()> {
-    let _alone = alone();
     let mut elasticsearch = ElasticsearchServer::start(ElasticsearchOptions::default())?;
     let scene = Scene::on("noes", &shared_kafka()?, &elasticsearch.url());
     scene.create_visits()?;
@@ -217,7 +207,6 @@ fn elasticsearch_may_be_away() -> Result<()> {
 
 #[test]
 fn sigterm_under_load_drains_and_loses_and_doubles_nothing() -> Result<()> {
-    let _alone = alone();
     let scene = Scene::shared("drain")?;
     scene.create_visits()?;
     scene.create_reduced()?;
@@ -250,7 +239,6 @@ fn sigterm_under_load_drains_and_loses_and_doubles_nothing() -> Result<()> {
 
 #[test]
 fn kill_9_loses_nothing_and_leaves_the_documents_right() -> Result<()> {
-    let _alone = alone();
     let scene = Scene::shared("kill")?;
     scene.create_visits()?;
     scene.create_reduced()?;
@@ -285,7 +273,6 @@ fn kill_9_loses_nothing_and_leaves_the_documents_right() -> Result<()> {
 /// without it.
 #[test]
 fn a_stopped_host_comes_back() -> Result<()> {
-    let _alone = alone();
     let scene = Scene::shared("stop")?;
     scene.create_visits()?;
     scene.create_reduced()?;
@@ -318,7 +305,6 @@ fn a_stopped_host_comes_back() -> Result<()> {
 /// The hosts of `weir up`: one that dies is replaced, and none outlives the supervisor.
 #[test]
 fn up_replaces_a_host_that_died_and_leaves_none_behind() -> Result<()> {
-    let _alone = alone();
     let scene = Scene::shared("up")?;
     scene.create_visits()?;
     scene.create_reduced()?;
