@@ -55,3 +55,40 @@ fn a_host_that_slept_through_a_restart_of_kafka_goes_on() -> Result<()> {
     ensure!(sla.drain()? == 0 && reduce.drain()? == 0);
     Ok(())
 }
+
+/// A standby host and a member without a partition are sent nothing by Kafka; they notice all the same that it is back.
+#[test]
+fn hosts_without_work_are_ready_again_after_an_outage() -> Result<()> {
+    let mut kafka = KafkaServer::start()?;
+    let scene = Scene::on("idle", &kafka.bootstrap(), &shared_elasticsearch()?);
+    for topic in [scene.visits(), scene.reduced()] {
+        scene.kafka.create_topic(&topic, 1, &[])?;
+    }
+    let folder = scene.folder(|_| {})?;
+    let mut hosts = Vec::new();
+    for pipeline in [scene.reduce(), scene.sla()] {
+        for _ in 0..2 {
+            let host = Command::run(&folder, &pipeline).start()?;
+            host.wait_ready()?;
+            hosts.push(host);
+        }
+    }
+    // They stay ready for a minute; the state is told at once.
+    let wait_all = |are_waiting: bool| {
+        let what = format!("every host to be waiting for Kafka: {are_waiting}");
+        wait_until(&what, SETTLED, || {
+            let answers = hosts.iter().map(|host| host.get("/readyz"));
+            let answers: Result<Vec<_>> = answers.collect();
+            let answers = answers.map_err(|error| format!("{error:#}"))?;
+            let is_waiting = |text: &str| text.contains("waiting_for_kafka");
+            let is_so = answers
+                .iter()
+                .all(|(_, text)| is_waiting(text) == are_waiting);
+            is_so.then_some(()).ok_or_else(|| format!("{answers:?}"))
+        })
+    };
+    kafka.stop()?;
+    wait_all(true)?;
+    kafka.restart()?;
+    wait_all(false)
+}

@@ -24,6 +24,8 @@ pub struct Hosts<'a> {
     lane: Lane,
     folder: &'a Folder,
     pipeline: String,
+    /// Whether a host is the `--instance` of its place, so that whoever comes after it has its transactional id.
+    are_named: bool,
     hosts: Vec<Host>,
     /// Where the logs of hosts that have ended go.
     logs: PathBuf,
@@ -36,12 +38,14 @@ impl<'a> Hosts<'a> {
         lane: Lane,
         folder: &'a Folder,
         pipeline: String,
+        are_named: bool,
         logs: PathBuf,
     ) -> Result<Hosts<'a>> {
         let mut hosts = Hosts {
             lane,
             folder,
             pipeline,
+            are_named,
             hosts: Vec::new(),
             logs,
             ended: 0,
@@ -72,14 +76,24 @@ impl<'a> Hosts<'a> {
     }
 
     fn join(&mut self) -> Result<()> {
-        let host = Command::run(self.folder, &self.pipeline).start()?;
+        let host = self.command(self.hosts.len()).start()?;
         self.hosts.push(host);
         Ok(())
     }
 
+    fn command(&self, number: usize) -> Command<'a> {
+        let command = Command::run(self.folder, &self.pipeline);
+        match self.are_named {
+            true => command
+                .argument("--instance")
+                .argument(&format!("host-{number}")),
+            false => command,
+        }
+    }
+
     /// Another host in the place of `number`; gives the old one.
     fn replace(&mut self, number: usize) -> Result<Host> {
-        let next = Command::run(self.folder, &self.pipeline).start()?;
+        let next = self.command(number).start()?;
         let place = self.hosts.get_mut(number).context("no such host")?;
         Ok(std::mem::replace(place, next))
     }

@@ -1,10 +1,11 @@
 //! A member of a consumer group whose rebalances wait for the task: the client only notes them, the task finishes
 //! and commits before it answers (I6).
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,6 +20,11 @@ use super::transaction::GroupOffsets;
 
 /// Longest wait for the metadata of one topic; asked when an assignment comes, never per record.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a member asks whether a broker answers again, and how long it waits for that: a tenth of its time while
+/// nothing else can be done.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
+const RECHECK_WAIT: Duration = Duration::from_millis(100);
 
 /// Topic and partition.
 pub type Partition = (String, i32);
@@ -173,6 +179,10 @@ impl ConsumerContext for GroupContext {
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<GroupContext>>,
     context: GroupContext,
+    /// One of those that it is subscribed to.
+    topic: Option<String>,
+    /// When it was last asked whether a broker answers again.
+    asked_at: Cell<Instant>,
 }
 
 impl GroupConsumer {
@@ -187,7 +197,8 @@ impl GroupConsumer {
         topics: &[String],
         wake: Thread,
     ) -> Result<Self, ClientError> {
-        let consumer = Self::make(properties, group, instance, wake)?;
+        let mut consumer = Self::make(properties, group, instance, wake)?;
+        consumer.topic = topics.first().cloned();
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer
             .consumer
@@ -233,6 +244,8 @@ impl GroupConsumer {
         Ok(GroupConsumer {
             consumer: Arc::new(consumer),
             context,
+            topic: None,
+            asked_at: Cell::new(Instant::now()),
         })
     }
 
@@ -370,9 +383,24 @@ impl GroupConsumer {
         self.context.with(|noted| noted.fatal.clone())
     }
 
-    /// Why no broker answers, as far as is known.
+    /// Why no broker answers, as far as is known. A member without partitions is sent nothing by which it could tell that
+    /// one answers again: it asks, once a second.
     pub fn unreachable(&self) -> Option<String> {
-        self.context.with(|noted| noted.unreachable.clone())
+        let reason = self.context.with(|noted| noted.unreachable.clone())?;
+        let Some(topic) = &self.topic else {
+            return Some(reason);
+        };
+        if self.asked_at.get().elapsed() < RECHECK_INTERVAL {
+            return Some(reason);
+        }
+        let client = self.consumer.client();
+        let answer = client.fetch_metadata(Some(topic), RECHECK_WAIT);
+        self.asked_at.set(Instant::now());
+        if answer.is_err() {
+            return Some(reason);
+        }
+        self.note_reachable();
+        None
     }
 
     /// Something came from a broker.

@@ -75,7 +75,8 @@ impl Election {
         context: &TaskContext,
         mut on_standby: impl FnMut(),
     ) -> Result<Elected, TaskError> {
-        context.status.set(TaskState::Assigning);
+        let mut state = TaskState::Assigning;
+        context.status.set(state.clone());
         while !context.signals.is_draining() {
             match self.consumer.poll() {
                 Some(Rebalance::Assign(partitions)) if !partitions.is_empty() => {
@@ -91,27 +92,30 @@ impl Election {
                 Some(Rebalance::Assign(partitions)) => {
                     self.consumer.hold(&partitions)?;
                     context.host.set_role(Role::Standby);
-                    context.status.set(TaskState::Standby);
+                    state = TaskState::Standby;
+                    context.status.set(state.clone());
                     on_standby();
                 }
                 Some(Rebalance::Revoke(partitions) | Rebalance::Lost(partitions)) => {
                     self.consumer.unassign(&partitions)?;
                 }
-                None => self.wait(context)?,
+                None => self.wait(context, &state)?,
             }
         }
         Ok(Elected::Draining)
     }
 
-    fn wait(&self, context: &TaskContext) -> Result<(), TaskError> {
+    /// `state` is the task's while Kafka answers.
+    fn wait(&self, context: &TaskContext, state: &TaskState) -> Result<(), TaskError> {
         if let Some(reason) = self.consumer.fatal_error() {
             return Err(TaskError::Restart(format!(
                 "kafka.consumer_fatal: {reason}"
             )));
         }
-        if self.consumer.unreachable().is_some() {
-            context.status.set(TaskState::WaitingForKafka);
-        }
+        context.status.set(match self.consumer.unreachable() {
+            Some(_) => TaskState::WaitingForKafka,
+            None => state.clone(),
+        });
         thread::park_timeout(IDLE_WAIT);
         Ok(())
     }
