@@ -127,14 +127,16 @@ impl Task<'_> {
             return Ok(false);
         };
         kill_point("after_flush");
-        self.commit_cut(&offsets)?;
+        let has_committed = self.commit_cut(&offsets)?;
         self.cuts.is_due = false;
         self.cuts.records = 0;
         self.cuts.records_max = self.cuts.records_max.saturating_mul(2);
         self.flow.count_settled(&mut self.meter.counters);
         self.committed_at = Instant::now();
-        let took = began.elapsed();
-        self.meter.counters.checkpoint_durations.observe(took);
+        if has_committed {
+            let took = began.elapsed();
+            self.meter.counters.checkpoint_durations.observe(took);
+        }
         kill_point("after_commit");
         Ok(true)
     }
@@ -150,8 +152,8 @@ impl Task<'_> {
         next
     }
 
-    /// Makes the cut at these offsets, by slot, durable.
-    fn commit_cut(&mut self, offsets: &[i64]) -> Result<(), TaskError> {
+    /// Makes the cut at these offsets, by slot, durable; false where nothing has changed since the last.
+    fn commit_cut(&mut self, offsets: &[i64]) -> Result<bool, TaskError> {
         let is_open = self.producers.borrow().transaction_open_since().is_some();
         let at = |reading: &Reading| offsets.get(reading.slot as usize).copied();
         let mut readings = self.readers.iter().flat_map(|reader| &reader.readings);
@@ -160,7 +162,7 @@ impl Task<'_> {
         // I7: nobody is a member of the source's group, and Kafka forgets the offsets of such a group.
         let expires = self.election.is_some() && self.cuts.renewed_at.elapsed() >= RENEW_INTERVAL;
         if !is_open && !has_moved && !has_changed && !expires {
-            return Ok(());
+            return Ok(false);
         }
         self.cuts.renewed_at = Instant::now();
         kill_point("in_transaction");
@@ -184,10 +186,10 @@ impl Task<'_> {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed();
         }
-        match self.context.pipeline.delivery {
-            Delivery::ExactlyOnce => self.verify_first_commit(),
-            Delivery::AtLeastOnce => Ok(()),
+        if self.context.pipeline.delivery == Delivery::ExactlyOnce {
+            self.verify_first_commit()?;
         }
+        Ok(true)
     }
 
     /// The offsets of a source's partitions as the group is to keep them. All of them, moved or not: in a transaction
