@@ -280,7 +280,10 @@ fn the_new_consumer_protocol_works_too() -> Result<()> {
     let folder = scene.folder(|topology| {
         topology["kafka"]["consumer"] = json!({ "group.protocol": "consumer" });
     })?;
-    let mut first = Command::run(&folder, &scene.reduce()).start_ready()?;
+    let mut first = Command::run(&folder, &scene.reduce())
+        .argument("--instance")
+        .argument("one")
+        .start_ready()?;
     let mut sla = Command::run(&folder, &scene.sla()).start_ready()?;
     let rows = sample_rows()?;
     for rows in rows.chunks(500) {

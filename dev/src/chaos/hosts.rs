@@ -98,6 +98,22 @@ impl<'a> Hosts<'a> {
         Ok(std::mem::replace(place, next))
     }
 
+    /// As in a rolling upgrade: the next one finds the other still there or just gone.
+    fn start_then_drain(&mut self, number: usize) -> Result<i32> {
+        let old = self.replace(number)?;
+        self.drain(old)
+    }
+
+    /// As a StatefulSet does it: two of one name would fence each other.
+    fn drain_then_start(&mut self, number: usize) -> Result<i32> {
+        self.host(number)?;
+        let old = self.hosts.remove(number);
+        let code = self.drain(old)?;
+        let next = self.command(number).start()?;
+        self.hosts.insert(number, next);
+        Ok(code)
+    }
+
     /// SIGTERM, and the exit code where it is one that the contract allows.
     fn drain(&mut self, mut host: Host) -> Result<i32> {
         let code = host.drain()?;
@@ -153,9 +169,10 @@ impl Target for Hosts<'_> {
                 self.keep_log(&old)
             }
             Fault::Drain { host } => {
-                // The next one starts beside it, as in a rolling upgrade; it finds the other still there or just gone.
-                let old = self.replace(host)?;
-                let code = self.drain(old)?;
+                let code = match self.are_named {
+                    true => self.drain_then_start(host)?,
+                    false => self.start_then_drain(host)?,
+                };
                 journal.say(self.lane.name(), &format!("drained, exit code {code}"));
                 Ok(())
             }

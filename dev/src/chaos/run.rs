@@ -117,13 +117,10 @@ fn play_and_judge(
 ) -> Result<Outcome> {
     // Where Kafka restarts, only a host's successor can end what Kafka has left open of it (dev/README.md, "A defect of
     // Kafka's"). The windows' hosts share one transactional id, named or not.
-    let kafka_restarts = options.pace.lanes.contains(&Lane::Kafka);
-    let hosts = |lane, pipeline| {
-        let are_named = kafka_restarts && lane == Lane::Reduce;
-        Hosts::start(lane, folder, pipeline, are_named, logs.path().to_owned())
-    };
-    let mut reduce = hosts(Lane::Reduce, scene.reduce())?;
-    let mut windows = hosts(Lane::Windows, scene.sla())?;
+    let are_named = options.pace.lanes.contains(&Lane::Kafka);
+    let logs = || logs.path().to_owned();
+    let mut reduce = Hosts::start(Lane::Reduce, folder, scene.reduce(), are_named, logs())?;
+    let mut windows = Hosts::start(Lane::Windows, folder, scene.sla(), false, logs())?;
     let journal = Journal::begin();
     let (no_load, is_settled) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut outcome = thread::scope(|scope| {
@@ -137,15 +134,8 @@ fn play_and_judge(
             ("reduce-visits", stall(scene.reduce_group(), scene.visits())),
             ("visits-sla", stall(scene.sla_group(), scene.reduced())),
         ];
-        let stop = &no_load;
-        let load = scope.spawn(move || {
-            load::write(
-                &scene.kafka,
-                &scene.visits(),
-                options.visits_per_second,
-                stop,
-            )
-        });
+        let (stop, rate) = (&no_load, options.visits_per_second);
+        let load = scope.spawn(move || load::write(&scene.kafka, &scene.visits(), rate, stop));
         let targets = targets(&mut reduce, &mut windows, servers);
         play_all(targets, events, options.length, &journal);
         no_load.store(true, Ordering::Relaxed);

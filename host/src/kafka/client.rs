@@ -67,10 +67,6 @@ pub fn is_not_allowed(code: rdkafka::error::RDKafkaErrorCode) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
+        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed
     )
 }

@@ -212,11 +212,11 @@ impl Producer {
     }
 
     /// Aborts a transaction that touches these partitions and groups, and with it whatever an earlier producer of this id
-    /// has left open in them (I4): abort markers name a producer id, not a transaction. To be called while no
-    /// transaction is open.
+    /// has left open in them (I4): abort markers name a producer id, not a transaction.
     ///
     /// # Errors
-    /// See [`TransactionError`]; [`TransactionError::Abort`] where a partition could not be reached.
+    /// See [`TransactionError`]; [`TransactionError::Abort`] where something could not be reached, or where a transaction
+    /// of this producer is open, which stays as it is.
     pub fn abort_leftovers(
         &mut self,
         partitions: &[Partition],
@@ -226,6 +226,9 @@ impl Producer {
         let Some(transactions) = &mut self.transactions else {
             return Ok(());
         };
+        if transactions.open_since().is_some() {
+            return Err(TransactionError::Abort("a transaction is open".to_owned()));
+        }
         transactions
             .open(&self.producer)
             .map_err(TransactionError::Fenced)?;
@@ -238,20 +241,22 @@ impl Producer {
                 tracing::debug!(event = "leftover_not_sent", topic, partition, %error);
             }
         }
-        let mut is_flushed = flush(&self.producer, FLUSH_STEP);
+        let mut is_flushed = self.flush(FLUSH_STEP);
         while !is_flushed && waiting("a partition does not answer") {
-            self.producer.poll(Duration::ZERO);
-            is_flushed = flush(&self.producer, FLUSH_WAIT);
+            is_flushed = self.flush(FLUSH_WAIT);
         }
-        self.producer.poll(Duration::ZERO);
-        let mut failures = self.take_failures().into_iter();
-        let unreached = failures.find(DeliveryFailure::is_kafkas_doing);
+        let unreached = self.take_failures();
         if let Some(transactions) = &mut self.transactions {
-            transactions.abort_with(&self.producer, groups, waiting)?;
+            let aborted = transactions.abort_with(&self.producer, groups, waiting);
+            // What was purged reports itself as failed.
+            self.flush(FLUSH_STEP);
+            self.take_failures();
+            aborted?;
         }
-        match unreached {
+        match unreached.iter().find(|failure| failure.is_kafkas_doing()) {
             Some(failure) => Err(TransactionError::Abort(failure.code.to_string())),
-            None => Ok(()),
+            None if is_flushed => Ok(()),
+            None => Err(TransactionError::GivenUp("a partition".to_owned())),
         }
     }
 

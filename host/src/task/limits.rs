@@ -15,6 +15,8 @@ pub const FULL_LONG_AFTER: Duration = Duration::from_secs(1);
 pub const FULL_LONG_WAIT: Duration = Duration::from_millis(20);
 /// How often plugin sinks are polled under load.
 pub const SINK_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// A wait for Kafka of this length is told.
+pub const LONG_WAIT: Duration = Duration::from_secs(5);
 /// How long a commit waits for the producer; Kafka away longer than that is tried again at the next.
 pub const FLUSH_WAIT: Duration = Duration::from_millis(500);
 /// How long revoked partitions may take to finish: below half of Kafka's default rebalance timeout of 5 min, and
@@ -48,6 +50,11 @@ pub const PREFETCH_PARTITION_KBYTES_MIN: usize = 64;
 /// An open transaction is given up after this part of `transaction.timeout.ms`: the coordinator would end it at the
 /// whole, and readers wait for it until then.
 pub const TRANSACTION_SHARE: u32 = 3;
+/// How often a task tries to abort what an earlier run left open, [`ASK_AGAIN`] apart, before it starts anew: a minute
+/// for coordinators that load and leaders that are elected.
+pub const LEFTOVER_TRIES: u32 = 120;
+/// How long abort markers may take after the answer to the abort before they count as missing.
+pub const MARKERS_WAIT: Duration = Duration::from_millis(200);
 /// Fewest records between two cuts, when sinks are too slow to settle more in a transaction's time.
 pub const CUT_RECORDS_MIN: usize = 1;
 /// A call of this length is worth remembering: it may not begin inside a transaction.

@@ -139,13 +139,16 @@ impl Reader {
         reset.map_or("earliest", String::as_str)
     }
 
-    /// What the group has committed for these partitions, which are some.
+    /// What the group has committed for these partitions.
     pub fn committed(
         &self,
         partitions: &[Partition],
         context: &TaskContext,
         memory: &mut Memory,
     ) -> Result<Asked<BTreeMap<Partition, Option<Committed>>>, TaskError> {
+        if partitions.is_empty() {
+            return Ok(Asked::Answer(BTreeMap::new()));
+        }
         self.ask(context, memory, || {
             self.consumer.committed(partitions, ASK_TIMEOUT)
         })

@@ -16,8 +16,8 @@ use weir_plugin_api::SLOT_ALL;
 
 use super::election::{self, Election};
 use super::limits::{
-    BATCH_RECORDS_MAX, FULL_LONG_AFTER, FULL_LONG_WAIT, FULL_WAIT, IDLE_WAIT, QUICK_TURN,
-    SINK_POLL_INTERVAL,
+    BATCH_RECORDS_MAX, FULL_LONG_AFTER, FULL_LONG_WAIT, FULL_WAIT, IDLE_WAIT, LONG_WAIT,
+    QUICK_TURN, SINK_POLL_INTERVAL,
 };
 use super::reader::Reader;
 use super::{Memory, TaskContext, TaskEnd, TaskError};
@@ -189,17 +189,29 @@ impl<'a> Task<'a> {
         Ok(task)
     }
 
-    /// Waits as long as Kafka is away, and keeps the members in their groups meanwhile.
+    /// Keeps the members in their groups during a wait for Kafka, and says once that it is long.
     fn until_the_drain(&self) -> impl FnMut(&str) -> bool {
+        let began = Instant::now();
+        let mut is_said = false;
         move |reason| {
             let task = self.context.task;
-            tracing::debug!(event = "transaction_waits", task, reason);
+            if began.elapsed() < LONG_WAIT || std::mem::replace(&mut is_said, true) {
+                tracing::debug!(event = "transaction_waits", task, reason);
+            } else {
+                tracing::warn!(
+                    event = "transaction_waits",
+                    task,
+                    reason,
+                    "waiting for Kafka"
+                );
+            }
             self.context.status.set(TaskState::WaitingForKafka);
             self.serve_members();
             !self.context.signals.is_draining()
         }
     }
 
+    /// Waits as long as Kafka is away, and keeps the members in their groups meanwhile.
     fn init_transactions(&mut self) -> Result<(), TaskError> {
         let mut waiting = self.until_the_drain();
         let answer = self.producers.borrow().init_transactions(&mut waiting);

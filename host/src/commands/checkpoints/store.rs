@@ -16,7 +16,7 @@ use crate::kafka::{
     RDKafkaErrorCode, read_log,
 };
 use crate::task::election_group;
-use crate::topology::{Pipeline, Source};
+use crate::topology::{Pipeline, Scope, Source};
 
 /// How often Kafka may leave a question without an answer, at half a second each.
 const TRIES: u32 = 40;
@@ -131,17 +131,37 @@ impl<'p> Store<'p> {
     }
 
     /// librdkafka's list of a group's members is empty for one of the new protocol (KIP-848), active or not. But a group
-    /// with members takes offsets from them alone: the offsets that it has are committed once more.
+    /// with members takes offsets from them alone: it is given what it has. Where one host is active, that is the election's
+    /// business, since the sources' groups have no members then.
     fn check_groups_take_a_stranger(&self, election: &str) -> Result<(), StoreError> {
-        for (at, source) in self.pipeline.sources.iter().enumerate() {
-            let committed = self.committed(at)?;
-            commit_again(&self.groups[at], &source.group, committed)?;
+        let offset = |partition: Partition, offset: i64, metadata: String| NextOffset {
+            partition,
+            offset,
+            metadata,
+        };
+        if self.pipeline.scope() == Scope::Pipeline {
+            let properties = &self.pipeline.kafka.consumer;
+            let consumer =
+                GroupConsumer::without_membership(properties, election, thread::current())?;
+            // What the active host's transactions carry.
+            let fence = offset((self.topic.clone(), 0), 0, String::new());
+            return give_as_a_stranger(&consumer, election, &[fence]);
         }
-        let properties = &self.pipeline.kafka.consumer;
-        let consumer = GroupConsumer::without_membership(properties, election, thread::current())?;
-        let partition = (self.topic.clone(), 0);
-        let committed = consumer.committed(&[partition], ANSWER_WAIT)?;
-        commit_again(&consumer, election, committed.into_iter().collect())
+        for (at, source) in self.pipeline.sources.iter().enumerate() {
+            let committed = self.committed(at)?.into_iter();
+            let same = committed.filter_map(|(partition, committed)| {
+                let Committed {
+                    offset: at,
+                    metadata,
+                } = committed?;
+                Some(offset(partition, at, metadata))
+            });
+            let same: Vec<NextOffset> = same.collect();
+            if !same.is_empty() {
+                give_as_a_stranger(&self.groups[at], &source.group, &same)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes every checkpoint and writes these. The groups keep their offsets where there is none for a partition,
@@ -302,24 +322,12 @@ fn next_offset(partition: Partition, checkpoint: &SlotCheckpoint) -> NextOffset 
     }
 }
 
-fn commit_again(
+fn give_as_a_stranger(
     consumer: &GroupConsumer,
     group: &str,
-    committed: Vec<(Partition, Option<Committed>)>,
+    offsets: &[NextOffset],
 ) -> Result<(), StoreError> {
-    let same = |(partition, committed): (Partition, Option<Committed>)| {
-        let Committed { offset, metadata } = committed?;
-        Some(NextOffset {
-            partition,
-            offset,
-            metadata,
-        })
-    };
-    let same: Vec<NextOffset> = committed.into_iter().filter_map(same).collect();
-    if same.is_empty() {
-        return Ok(());
-    }
-    match consumer.commit(&same, true) {
+    match consumer.commit(offsets, true) {
         Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownMemberId) => {
             let group = group.to_owned();
             Err(StoreError::ActiveUncounted { group })

@@ -64,7 +64,7 @@ impl Checkpoints {
     fn stage(
         &mut self,
         slot: &SlotName,
-        at: Cut,
+        position: SlotPosition,
         states: Vec<NodeState>,
     ) -> Result<Vec<CheckpointRecord>, TaskError> {
         let node = |state: NodeState| NodeSnapshot {
@@ -75,9 +75,9 @@ impl Checkpoints {
             parts: state.snapshot.parts,
         };
         let snapshot = SlotSnapshot {
-            offset: at.offset,
-            watermark_ms: at.watermark_ms,
-            pipeline_watermark_ms: at.pipeline_watermark_ms,
+            offset: position.offset,
+            watermark_ms: position.watermark_ms,
+            pipeline_watermark_ms: position.pipeline_watermark_ms,
             nodes: states.into_iter().map(node).collect(),
         };
         let staged = self.writer.stage(slot, snapshot);
@@ -142,7 +142,7 @@ impl Checkpoints {
 }
 
 /// Where a slot was at a cut.
-struct Cut {
+struct SlotPosition {
     offset: i64,
     watermark_ms: Option<i64>,
     pipeline_watermark_ms: Option<i64>,
@@ -226,8 +226,10 @@ impl Task<'_> {
         partition: &Partition,
         checkpoint: &SlotCheckpoint,
     ) -> Result<(), TaskError> {
-        // One host has them all, and they were written together: the slots agree, but for those that were empty then.
-        self.watermark_ms = self.watermark_ms.max(checkpoint.pipeline_watermark_ms);
+        // The active host has all slots and wrote them together: they agree, but for those that were empty then.
+        if self.election.is_some() {
+            self.watermark_ms = self.watermark_ms.max(checkpoint.pipeline_watermark_ms);
+        }
         let name = self.slot_name(at, partition);
         let mut readings = self.readers[at].readings.iter();
         let Some(reading) = readings.find(|reading| reading.partition() == *partition) else {
@@ -320,12 +322,13 @@ impl Task<'_> {
                     .flow
                     .snapshot(slot)
                     .map_err(|error| self.failed(error))?;
-                let at = Cut {
+                let is_active = self.election.is_some();
+                let position = SlotPosition {
                     offset,
                     watermark_ms,
-                    pipeline_watermark_ms: self.watermark_ms,
+                    pipeline_watermark_ms: self.watermark_ms.filter(|_| is_active),
                 };
-                let records = checkpoints.stage(&name, at, states)?;
+                let records = checkpoints.stage(&name, position, states)?;
                 self.produce_checkpoint(&checkpoints.topic, &records)?;
             }
         }

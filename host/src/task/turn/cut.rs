@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Task;
+use super::leftovers::write_missing_markers;
 use crate::flow::FlowError;
 use crate::kafka::{GroupOffsets, NextOffset, is_transport};
 use crate::kill_point::kill_point;
@@ -294,7 +295,6 @@ impl Task<'_> {
             "the transaction was aborted; going back to the last commit"
         );
         self.abort()?;
-        self.abort_leftovers()?;
         self.flow.rewind().map_err(|error| self.failed(error))?;
         self.meter.counters.rewind_pending();
         for reader in &mut self.readers {
@@ -323,9 +323,8 @@ impl Task<'_> {
             &self.readers,
             self.election.as_ref(),
         );
-        let aborted = self.producers.borrow_mut().abort(&mut waiting);
-        drop(waiting);
-        Ok(aborted?)
+        self.producers.borrow_mut().abort(&mut waiting)?;
+        write_missing_markers(self.context, &self.producers, &mut waiting)
     }
 
     /// Frees readers of an open transaction when the task ends badly. A few tries: whoever comes next under this name ends

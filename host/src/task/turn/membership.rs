@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Task;
-use crate::kafka::{Committed, Partition, Rebalance};
+use crate::kafka::{Partition, Rebalance};
 use crate::kill_point::kill_point;
 use crate::task::TaskError;
 use crate::task::election::{Election, Loss};
-use crate::task::limits::{ASK_TIMEOUT, NEW_PARTITIONS_INTERVAL, REVOKE_TIMEOUT};
+use crate::task::limits::{NEW_PARTITIONS_INTERVAL, REVOKE_TIMEOUT};
 use crate::task::reader::Asked;
-use crate::topology::Delivery;
 
 impl Task<'_> {
     pub(super) fn serve_rebalances(&mut self) -> Result<(), TaskError> {
@@ -100,7 +99,9 @@ impl Task<'_> {
         partitions: &[Partition],
         reset: &str,
     ) -> Result<(), TaskError> {
-        let Asked::Answer(committed) = self.committed(at, partitions)? else {
+        let reader = &self.readers[at];
+        let Asked::Answer(committed) = reader.committed(partitions, self.context, self.memory)?
+        else {
             return Ok(());
         };
         let Asked::Answer(beginnings) = self.find_beginnings(at, &committed)? else {
@@ -138,27 +139,6 @@ impl Task<'_> {
             self.note_ready();
         }
         Ok(())
-    }
-
-    /// What the source's group has committed for these partitions.
-    fn committed(
-        &mut self,
-        at: usize,
-        partitions: &[Partition],
-    ) -> Result<Asked<BTreeMap<Partition, Option<Committed>>>, TaskError> {
-        let Some(first) = partitions.first() else {
-            return Ok(Asked::Answer(BTreeMap::new()));
-        };
-        match self.readers[at].consumer.committed(partitions, ASK_TIMEOUT) {
-            Ok(committed) => return Ok(Asked::Answer(committed)),
-            Err(error) => self
-                .memory
-                .note_kafka_away(self.context, &error.to_string()),
-        }
-        if self.context.pipeline.delivery == Delivery::ExactlyOnce {
-            self.abort_leftover_offsets(at, first)?;
-        }
-        self.readers[at].committed(partitions, self.context, self.memory)
     }
 
     fn note_partition_counts(&mut self, at: usize) {
