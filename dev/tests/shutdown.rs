@@ -148,6 +148,12 @@ fn members_come_and_go_under_load() -> Result<()> {
     scene.wait_reduced(SETTLED)?;
     let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(report.counted("good rows") == 6 * 4_852, "{report}");
+    // I4: each has a transactional id of its own, and nobody fences anybody.
+    ensure!(
+        staying.log.count(&["task_restarts"]) == 0,
+        "{}",
+        staying.log.tail(10)
+    );
     ensure!(staying.drain()? == 0);
     Ok(())
 }
