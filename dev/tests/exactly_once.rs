@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use serde_json::{Value, json};
-use weir_dev::client::{Index, Row};
+use weir_dev::client::{Index, Row, wait_until};
 use weir_dev::host::{Command, Host};
 use weir_dev::judge::Delivery;
 use weir_dev::scene::{Scene, sample_rows, shared_kafka};
@@ -150,6 +150,35 @@ fn a_slow_plugin_is_committed_record_by_record() -> Result<()> {
         "{}",
         reduce.log.tail(10)
     );
+    ensure!(reduce.drain()? == 0, "reduce-visits did not drain");
+    Ok(())
+}
+
+/// What a quick record leaves is not held back by the slow call that follows: its transaction is closed before it (I4).
+#[test]
+fn no_transaction_is_open_during_a_slow_call() -> Result<()> {
+    let scene = Scene::shared("quick")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let folder = scene.folder(|topology| {
+        scene.reduce_in(topology)["transforms"]["reduced"]["config"] =
+            json!({ "processing_delay": "10s" });
+    })?;
+    let mut reduce = Command::run(&folder, &scene.reduce()).start_ready()?;
+    let slow = || Ok::<_, anyhow::Error>(sample_rows()?.swap_remove(0).on(0));
+    let rows = [slow()?, Row::value("no visit").on(0), slow()?];
+    scene.kafka.write(&scene.visits(), &rows)?;
+    wait_until("the dead letter", SETTLED, || {
+        match scene.kafka.count(&scene.reduce_dead_letters()) {
+            Ok(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    // The call of the last visit goes on for seconds.
+    let reduced = scene.kafka.count(&scene.reduced())?;
+    ensure!(reduced == 1, "{reduced} reduced with the dead letter");
+    scene.wait_reduced(SETTLED)?;
+    scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(reduce.drain()? == 0, "reduce-visits did not drain");
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use weir_dev::client::{Row, wait_until};
+use weir_dev::client::{Index, Row, wait_until};
 use weir_dev::host::{Command, Folder, Host, Signal};
 use weir_dev::judge::Delivery;
-use weir_dev::scene::{Scene, sample_rows};
+use weir_dev::scene::{Scene, sample_rows, shared_elasticsearch};
 
 const SETTLED: Duration = Duration::from_secs(120);
 const TRIES: usize = 4;
@@ -84,6 +84,52 @@ fn a_missed_drain_deadline_and_a_second_signal_end_with_1_and_lose_nothing() -> 
     Ok(())
 }
 
+/// What a sink that is away has not stored is not committed (I1), by a drain that has to end without it either, and that
+/// says so (I8).
+#[test]
+fn a_drain_without_its_sink_ends_with_1_and_commits_nothing() -> Result<()> {
+    const ROWS: u64 = 10;
+    let scene = Scene::shared("sinkless")?;
+    scene.create_visits()?;
+    let url = shared_elasticsearch()?;
+    let copies = Index::at(&url, &scene.name("copies"));
+    let folder = |url: &str| {
+        scene.folder(|topology| {
+            let reduce = scene.reduce_in(topology);
+            reduce["delivery"] = json!("at_least_once");
+            reduce["shutdown_timeout"] = json!("10s");
+            reduce["sinks"] = json!({ "copies": {
+                "type": "elasticsearch", "from": "reduced",
+                "config": {
+                    "urls": [url], "index": copies.name(), "id": "coordinates", "version": "offset",
+                },
+            } });
+        })
+    };
+    let rows = (0..ROWS).map(|_| Ok(sample_rows()?.swap_remove(0).on(0)));
+    let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+    scene.kafka.write(&scene.visits(), &rows)?;
+    // Nobody listens there.
+    let mut host = Command::run(&folder("http://127.0.0.1:9")?, &scene.reduce()).start_ready()?;
+    host.wait_event("sink_unavailable", SETTLED)?;
+    host.signal(Signal::Terminate)?;
+    let code = host.wait_exit()?;
+    let last = last_line(&host)?;
+    ensure!(code == 1 && last.contains("host.drain"), "{code}: {last}");
+    let committed = scene
+        .kafka
+        .committed(&scene.reduce_group(), &scene.visits())?;
+    let passed: i64 = committed.values().sum();
+    ensure!(passed == 0, "committed up to {committed:?}");
+    let mut host = Command::run(&folder(&url)?, &scene.reduce()).start_ready()?;
+    wait_until("the documents", SETTLED, || match copies.count() {
+        Ok(ROWS) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
+    ensure!(host.drain()? == 0);
+    Ok(())
+}
+
 /// Hosts join and leave while rows come: what is handed over is neither lost nor doubled.
 #[test]
 fn members_come_and_go_under_load() -> Result<()> {
@@ -102,6 +148,12 @@ fn members_come_and_go_under_load() -> Result<()> {
     scene.wait_reduced(SETTLED)?;
     let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(report.counted("good rows") == 6 * 4_852, "{report}");
+    // I4: each has a transactional id of its own, and nobody fences anybody.
+    ensure!(
+        staying.log.count(&["task_restarts"]) == 0,
+        "{}",
+        staying.log.tail(10)
+    );
     ensure!(staying.drain()? == 0);
     Ok(())
 }

@@ -233,3 +233,46 @@ fn a_partition_that_lags_is_never_called_idle() -> Result<()> {
     ensure!(host.drain()? == 0);
     Ok(())
 }
+
+/// I9: a partition far ahead of the slowest waits for it, so that the windows open at once are bounded.
+#[test]
+fn a_partition_far_ahead_waits_for_the_slowest() -> Result<()> {
+    const MINUTE_MS: i64 = 60_000;
+    let scene = Scene::shared("ahead")?;
+    create_timed(&scene, 2)?;
+    // Only records move the watermark.
+    let folder = folder(
+        &scene,
+        &Rules {
+            idle_grace: "1h",
+            allowed_lateness: "5s",
+        },
+    )?;
+    let first_ms = now_ms() - 30 * MINUTE_MS;
+    let write = |partition: i32, ms: i64| {
+        let row = measured(partition, first_ms + ms, 7);
+        scene.kafka.write(&scene.reduced(), &[row])
+    };
+    let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
+    let reached = |partition: i32, ms: i64| wait_watermark(&host, partition, first_ms + ms);
+    for partition in 0..2 {
+        write(partition, 0)?;
+        reached(partition, 0)?;
+    }
+    // Who is at most 10 min ahead is read, and may then be further ahead.
+    write(1, 12 * MINUTE_MS)?;
+    reached(1, 12 * MINUTE_MS)?;
+    write(1, 13 * MINUTE_MS)?;
+    for second in 1..=3 {
+        write(0, second * 1_000)?;
+        reached(0, second * 1_000)?;
+    }
+    let at_s = gauge(&host, "weir_watermark_timestamp_seconds", 1)?;
+    #[allow(clippy::cast_precision_loss)]
+    let limit_s = (first_ms + 13 * MINUTE_MS) as f64 / 1_000.0;
+    ensure!(at_s < limit_s, "it was read although it is 12 min ahead");
+    write(0, 12 * MINUTE_MS)?;
+    reached(1, 13 * MINUTE_MS)?;
+    ensure!(host.drain()? == 0);
+    Ok(())
+}

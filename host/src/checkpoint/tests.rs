@@ -252,3 +252,44 @@ fn a_checkpoint_and_an_offset_that_do_not_belong_together_are_told_apart() {
         "checkpoint.no_offset"
     );
 }
+
+/// I9: what a restart would have to read is refused before it is written.
+#[test]
+fn a_state_beyond_its_bounds_is_no_checkpoint() {
+    let staged = |parts: usize, bytes: usize| {
+        let shared: Arc<[u8]> = vec![0; bytes].into();
+        let ids = 0..parts as u64;
+        let node = NodeCheckpoint {
+            node: "latency".into(),
+            plugin: "window-plugin".into(),
+            fingerprint: 7,
+            version: 1,
+            parts: ids.clone().map(|id| (id, Arc::clone(&shared))).collect(),
+        };
+        let last = SlotCheckpoint {
+            generation: 1,
+            offset: 0,
+            watermark_ms: None,
+            pipeline_watermark_ms: None,
+            nodes: vec![node],
+        };
+        let mut writer = CheckpointWriter::default();
+        writer.begin(slot(0), Some(last));
+        // None has changed: a bound is of the state, not of what is written of it.
+        let unchanged = snapshot(1, ids.map(|id| (id, None)).collect());
+        writer
+            .stage(&slot(0), unchanged)
+            .map(|records| records.len())
+    };
+    assert_eq!(staged(PARTS_PER_SLOT_MAX, 1), Ok(1), "the head alone");
+    let refused = |parts: usize, bytes: usize| {
+        matches!(
+            staged(parts, bytes),
+            Err(WriteError::TooLarge { parts: found, bytes: all, .. })
+                if found == parts && all == parts * bytes
+        )
+    };
+    assert!(refused(PARTS_PER_SLOT_MAX + 1, 1));
+    let mib = 1024 * 1024;
+    assert!(refused(STATE_BYTES_PER_SLOT_MAX / mib + 1, mib));
+}

@@ -109,13 +109,7 @@ impl Reader {
     ) -> Result<Self, TaskError> {
         let source = context.pipeline.sources[index].clone();
         let mut properties = source.kafka.consumer.clone();
-        // Each partition has a queue of its own, so the bound over all of them is shared out.
-        let total = properties
-            .get(PREFETCH_PROPERTY)
-            .and_then(|kbytes| kbytes.parse().ok());
-        let share = total.unwrap_or(PREFETCH_KBYTES) / context.source_partitions.max(1);
-        let share = share.max(PREFETCH_PARTITION_KBYTES_MIN).to_string();
-        properties.insert(PREFETCH_PROPERTY.to_owned(), share);
+        share_prefetch(&mut properties, context.source_partitions);
         let consumer = make(&source, &properties)?;
         let interval = if timed {
             PROBE_INTERVAL_TIMED
@@ -332,5 +326,39 @@ impl Reader {
             partitions.extend(all.filter(is_new));
         }
         Ok(Asked::Answer(partitions))
+    }
+}
+
+/// I9: each partition has a queue of its own, so the bound over all of them is shared out.
+fn share_prefetch(properties: &mut BTreeMap<String, String>, partitions: usize) {
+    let total = properties
+        .get(PREFETCH_PROPERTY)
+        .and_then(|kbytes| kbytes.parse().ok());
+    let share = total.unwrap_or(PREFETCH_KBYTES) / partitions.max(1);
+    let share = share.max(PREFETCH_PARTITION_KBYTES_MIN).to_string();
+    properties.insert(PREFETCH_PROPERTY.to_owned(), share);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefetch_is_shared_out_and_one_fetch_is_left_to_each() {
+        let share = |total: Option<&str>, partitions| {
+            let total = total.map(|total| (PREFETCH_PROPERTY.to_owned(), total.to_owned()));
+            let mut properties: BTreeMap<String, String> = total.into_iter().collect();
+            share_prefetch(&mut properties, partitions);
+            properties.remove(PREFETCH_PROPERTY)
+        };
+        assert_eq!(share(None, 1).as_deref(), Some("16384"));
+        assert_eq!(share(None, 16).as_deref(), Some("1024"));
+        assert_eq!(share(None, 10_000).as_deref(), Some("64"));
+        assert_eq!(share(Some("4096"), 4).as_deref(), Some("1024"));
+        assert_eq!(
+            share(None, 0).as_deref(),
+            Some("16384"),
+            "none is there yet"
+        );
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use weir_plugin_api::host::OwnedBatch;
 use weir_plugin_api::{Batch, Consumed, Output, Record, SLOT_ALL, TimerRequest, error_kind};
 
-use super::advance::TIMERS_MAX;
+use super::advance::{INPUT_RECORDS_MAX, TIMERS_MAX};
 use super::*;
 use crate::topology::{Policy, Scope};
 use rig::{FakeKafka, Rig, derived, refusal_of, stopped, text, values};
@@ -391,4 +391,59 @@ fn timers_are_bounded() {
         });
     rig.push(0, &values(&["a"]), false).expect("pushed");
     assert!(matches!(rig.run(), Err(FlowError::Broken { .. })));
+}
+
+/// I9: what a transform makes many of waits before the transform, not behind it.
+#[test]
+fn a_full_input_holds_back_the_nodes_above_it() {
+    const EACH: usize = 100;
+    let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[TRANSFORM])
+        .plugin_sink()
+        .transform(Scope::Record, &[OUT], |batch, out| {
+            if let Some(record) = batch.records.first() {
+                (0..EACH).for_each(|_| out.emit(*record));
+            }
+            Consumed::ok(1)
+        });
+    rig.store.lock().expect("store").room = 0;
+    let records = 2 * INPUT_RECORDS_MAX / EACH;
+    rig.push(0, &vec!["a".to_owned(); records], false)
+        .expect("pushed");
+    rig.run().expect("moved on");
+    let waiting = rig.flow.waiting(OUT);
+    let full = INPUT_RECORDS_MAX..INPUT_RECORDS_MAX + EACH;
+    assert!(full.contains(&waiting), "{waiting} wait for the sink");
+    assert!(!rig.flow.transforms_are_idle());
+    assert!(!rig.flow.wants_input(), "the rest waits for the transform");
+    rig.store.lock().expect("store").room = usize::MAX;
+    rig.run().expect("moved on");
+    rig.flow.poll_sinks(&mut rig.counters).expect("stored");
+    assert_eq!(
+        rig.store.lock().expect("store").stored.len(),
+        records * EACH
+    );
+    assert!(rig.flow.wants_input());
+    assert_eq!(rig.committable(records as i64), records as i64);
+}
+
+/// I9: nothing is read while the ledger is full, settled records behind an unsettled one included.
+#[test]
+fn a_full_ledger_ends_the_reading() {
+    let mut rig = Rig::new(Policy::Fail, FakeKafka::new())
+        .with_receivers(&[OUT])
+        .kafka_sink("out");
+    let ledger = &mut rig.flow.ledger;
+    let oldest = ledger.open_source(0, 0..1, 1, false);
+    let rest = ledger.open_source(0, 1..UNSETTLED_RECORDS_MAX as i64 - 1, 1, false);
+    (rest..ledger.next_seq()).for_each(|seq| ledger.done(seq));
+    assert!(rig.flow.wants_input(), "there is room for one");
+    let ledger = &mut rig.flow.ledger;
+    let end = UNSETTLED_RECORDS_MAX as i64;
+    let last = ledger.open_source(0, end - 1..end, 1, false);
+    ledger.done(last);
+    assert_eq!(ledger.pending(), 1);
+    assert!(!rig.flow.wants_input());
+    rig.flow.ledger.done(oldest);
+    assert!(rig.flow.wants_input());
 }
