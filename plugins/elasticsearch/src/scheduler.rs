@@ -84,6 +84,8 @@ pub(crate) struct Scheduler {
     answers: u64,
     /// Items that were stored or superseded.
     stored: u64,
+    /// The same when every operation of a request was refused for now, the last time.
+    stored_when_blocked: Option<u64>,
     settlements: Vec<Settlement>,
     errors: BTreeMap<&'static str, u64>,
     numbers: Numbers,
@@ -111,6 +113,7 @@ impl Scheduler {
             random,
             answers: 0,
             stored: 0,
+            stored_when_blocked: None,
             settlements: Vec::new(),
             errors: BTreeMap::new(),
             numbers: Numbers::default(),

@@ -66,6 +66,7 @@ impl Scheduler {
         if flight.front().len() > 1 {
             self.numbers.add(SinkMetric::Splits, "too_large", 1);
             self.size.refused(bytes);
+            flight.halve_front();
             return;
         }
         for operation in flight.take_front() {
@@ -80,7 +81,7 @@ impl Scheduler {
 
     /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
     /// request since, not the operation but the request may be at fault, and it waits. Where everything else waits
-    /// behind this one operation no such answer can come: then it is enough that requests were answered before, and
+    /// behind such operations no such answer can come: then it is enough that requests were answered before, and
     /// that it was refused [`FAULTS_MAX`] times.
     pub(super) fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let answers = self.answers;
@@ -89,7 +90,9 @@ impl Scheduler {
             .iter_mut()
             .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
         let suspected_at = suspected.min().unwrap_or(answers);
-        let nothing_else = self.waiting.is_empty() && self.ready.is_empty() && self.in_flight == 0;
+        let nothing_else = self.ready.is_empty()
+            && self.in_flight == 0
+            && self.waiting.iter().all(Flight::is_suspect);
         let proved = answers > suspected_at
             || (nothing_else && answers > 0 && flight.failures_in_a_row >= FAULTS_MAX);
         if flight.front().len() > 1 {
