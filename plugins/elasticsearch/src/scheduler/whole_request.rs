@@ -47,7 +47,12 @@ impl Scheduler {
                     self.numbers.add(SinkMetric::Splits, "reset", 1);
                     self.size.reset(flight.body_bytes());
                 }
-                Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
+                // It may take the server longer than `request_timeout`; half of it takes half as long.
+                Doubt::Timeout => {
+                    self.numbers.add(SinkMetric::Splits, "timeout", 1);
+                    flight.halve_front();
+                }
+                Doubt::Reset | Doubt::BadAnswer => {}
             }
         }
         self.fail_alone(flight, reason, now);
