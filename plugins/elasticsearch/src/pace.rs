@@ -133,6 +133,7 @@ pub(crate) struct BulkSize {
     max: usize,
     good: u32,
     grow_after: u32,
+    largest_taken: usize,
 }
 
 impl BulkSize {
@@ -142,7 +143,13 @@ impl BulkSize {
             max,
             good: 0,
             grow_after: GROW_AFTER_REFUSAL,
+            largest_taken: 0,
         }
+    }
+
+    /// True if a body of at least this size was answered before: then it is not for its size that one is refused.
+    pub(crate) fn was_taken(&self, body_bytes: usize) -> bool {
+        body_bytes <= self.largest_taken
     }
 
     /// Bytes that a bulk should have at most; one operation may be larger.
@@ -167,8 +174,9 @@ impl BulkSize {
         (self.good, self.grow_after) = (0, GROW_AFTER_RESETS);
     }
 
-    /// A bulk was answered.
-    pub(crate) fn accepted(&mut self) {
+    /// A bulk of this size was answered.
+    pub(crate) fn accepted(&mut self, body_bytes: usize) {
+        self.largest_taken = self.largest_taken.max(body_bytes);
         if self.target == self.max {
             return;
         }
@@ -259,10 +267,10 @@ mod tests {
         size.refused(5 << 20);
         assert_eq!(size.target(), 2_621_440);
         for _ in 1..GROW_AFTER_REFUSAL {
-            size.accepted();
+            size.accepted(1);
         }
         assert_eq!(size.target(), 2_621_440);
-        size.accepted();
+        size.accepted(1);
         assert_eq!(size.target(), 5 << 20);
     }
 
@@ -288,7 +296,7 @@ mod tests {
         }
         assert_eq!(size.target(), BULK_BYTES_MIN);
         for _ in 0..(GROW_AFTER_RESETS * 4) {
-            size.accepted();
+            size.accepted(1);
         }
         assert_eq!(size.target(), 1 << 20);
     }

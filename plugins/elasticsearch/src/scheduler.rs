@@ -251,7 +251,7 @@ impl Scheduler {
                 self.fail(reason, floor, now);
             }
             Outcome::Unknown(doubt, reason) => self.doubt(&mut flight, doubt, reason, now),
-            Outcome::TooLarge(reason) => self.shrink(&mut flight, &reason),
+            Outcome::TooLarge(reason) => self.shrink(&mut flight, reason, now),
             Outcome::BadRequest(reason) => self.bisect(&mut flight, reason, now),
         }
         if !flight.is_empty() {

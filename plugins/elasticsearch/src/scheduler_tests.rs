@@ -956,3 +956,21 @@ fn a_body_that_takes_longer_than_the_timeout_is_halved() {
     });
     assert_eq!(ended.len(), 16);
 }
+
+#[test]
+fn a_document_is_not_too_large_where_larger_bodies_were_taken() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 50);
+    let now = Instant::now();
+    drive(&mut scheduler, now, |flight, _| stored(flight));
+    scheduler.offer([sized_operation(50, "small", Some(1), 0, now)]);
+    let mut refusals = 0;
+    let (ended, _) = drive(&mut scheduler, now, |flight, _| {
+        refusals += 1;
+        match refusals <= 3 {
+            true => Outcome::TooLarge("413".into()),
+            false => stored(flight),
+        }
+    });
+    assert_eq!(ended.get(&50), Some(&Verdict::Stored));
+}

@@ -17,6 +17,7 @@ use crate::write_plan::ConflictPolicy;
 impl Scheduler {
     /// A verdict, or another try, for each item of an answer.
     pub(super) fn apply(&mut self, flight: &mut Flight, items: Vec<Item>, now: Instant) {
+        self.size.accepted(flight.body_bytes());
         let sent = flight.take_front();
         flight.failures_alone = 0;
         let total = sent.len();
@@ -55,7 +56,6 @@ impl Scheduler {
             Some(reason) if again.len() == total => self.blocked(reason, now),
             _ => self.pace.succeeded(),
         }
-        self.size.accepted();
         self.numbers
             .add(SinkMetric::Items, "retried", again.len() as u64);
         self.send_again(flight, again, now);

@@ -30,14 +30,7 @@ impl Scheduler {
         }
         let single = flight.front().len() == 1;
         if doubt == Doubt::ServerFault && single {
-            for operation in flight.take_front() {
-                if let Ended::Again(operation) =
-                    self.tolerate(operation, "item_fault", code::SERVER_FAULT, &reason)
-                {
-                    flight.put_front(vec![operation]);
-                    flight.rotate();
-                }
-            }
+            self.tolerate_alone(flight, "item_fault", code::SERVER_FAULT, &reason);
         } else if flight.strikes >= STRIKES_MAX && !single {
             match doubt {
                 Doubt::ServerFault => {
@@ -64,23 +57,45 @@ impl Scheduler {
         flight.halve_front();
     }
 
-    /// 413: later bodies are smaller; a document that is too large alone is rejected.
-    pub(super) fn shrink(&mut self, flight: &mut Flight, reason: &str) {
-        self.pace.succeeded();
+    /// 413: later bodies are smaller; a document that is too large alone is rejected. Where larger bodies were taken
+    /// before, its size is not why, and it is sent again like after any failure that is not explained.
+    pub(super) fn shrink(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let bytes = flight.body_bytes();
         if flight.front().len() > 1 {
+            self.pace.succeeded();
             self.numbers.add(SinkMetric::Splits, "too_large", 1);
             self.size.refused(bytes);
             flight.halve_front();
-            return;
+        } else if self.size.was_taken(bytes) {
+            self.tolerate_alone(flight, "item_fault", code::PAYLOAD_TOO_LARGE, &reason);
+            self.fail_alone(flight, reason, now);
+        } else {
+            self.pace.succeeded();
+            for operation in flight.take_front() {
+                let message = format!(
+                    "the {} takes {bytes} bytes of a bulk, more than the server takes: {reason}",
+                    operation.name()
+                );
+                let refusal = Refusal::new(code::PAYLOAD_TOO_LARGE, message);
+                self.reject(operation, refusal, String::new());
+            }
         }
+    }
+
+    /// The one operation of a request that failed stays for another try, unless the failures are its own by now; what
+    /// else the flight holds goes first.
+    fn tolerate_alone(
+        &mut self,
+        flight: &mut Flight,
+        class: &'static str,
+        code: &'static str,
+        seen: &str,
+    ) {
         for operation in flight.take_front() {
-            let message = format!(
-                "the {} takes {bytes} bytes of a bulk, more than the server takes: {reason}",
-                operation.name()
-            );
-            let refusal = Refusal::new(code::PAYLOAD_TOO_LARGE, message);
-            self.reject(operation, refusal, String::new());
+            if let Ended::Again(operation) = self.tolerate(operation, class, code, seen) {
+                flight.put_front(vec![operation]);
+                flight.rotate();
+            }
         }
     }
 
