@@ -265,9 +265,11 @@ impl Faults {
         *self.script() = Script::default();
     }
 
-    /// Entries of the queue that no request has taken yet.
+    /// Faults that are still to be met: entries of the queue, and faults of a number of operations.
     pub fn queued(&self) -> usize {
-        self.script().queue.len()
+        let script = self.script();
+        let counted = script.items.iter().filter(|fault| fault.times.is_some());
+        script.queue.len() + counted.count()
     }
 
     pub(crate) fn root_status(&self) -> Option<u16> {
@@ -305,13 +307,16 @@ impl Faults {
 
 impl Script {
     fn meet(&mut self, operation: &Operation) -> Option<ItemFault> {
-        let fault = self
-            .items
-            .iter_mut()
-            .find(|fault| fault.times != Some(0) && fault.target.meets(operation))?;
+        let meets = |fault: &ItemFault| fault.times != Some(0) && fault.target.meets(operation);
+        let position = self.items.iter().position(meets)?;
+        let fault = self.items.get_mut(position)?;
+        let met = fault.clone();
         if let Some(times) = &mut fault.times {
             *times -= 1;
+            if *times == 0 {
+                self.items.remove(position);
+            }
         }
-        Some(fault.clone())
+        Some(met)
     }
 }

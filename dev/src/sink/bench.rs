@@ -1,13 +1,11 @@
 //! Documents into a real Elasticsearch: the sink against a bare loop that sends the same bodies with the same client.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use elasticsearch::http::Method;
-use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use anyhow::{Result, ensure};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use weir_elasticsearch::ElasticsearchSink;
@@ -134,9 +132,9 @@ fn bodies(options: &BenchOptions, index: &str) -> VecDeque<Vec<u8>> {
 
 fn bare(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow> {
     let mut bodies = bodies(options, index);
-    let url = options.url.parse().context("the server's URL")?;
-    let builder = TransportBuilder::new(SingleNodeConnectionPool::new(url)).disable_proxy();
-    let transport = Arc::new(builder.build()?);
+    let client = Client::builder().no_proxy().build()?;
+    let path = "_bulk?filter_path=errors,items.*._id,items.*.status,items.*.error";
+    let url = format!("{}/{path}", options.url.trim_end_matches('/'));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -147,7 +145,10 @@ fn bare(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow>
             while requests.len() < flights
                 && let Some(body) = bodies.pop_front()
             {
-                requests.spawn(send(Arc::clone(&transport), body));
+                let request = client
+                    .post(&url)
+                    .header(CONTENT_TYPE, "application/x-ndjson");
+                requests.spawn(send(request.timeout(REQUEST_TIMEOUT).body(body)));
             }
             match requests.join_next().await {
                 Some(answer) => answer??,
@@ -164,22 +165,8 @@ fn bare(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow>
     })
 }
 
-async fn send(transport: Arc<Transport>, body: Vec<u8>) -> Result<()> {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    );
-    let path = "_bulk?filter_path=errors,items.*._id,items.*.status,items.*.error";
-    let sent = transport.send(
-        Method::Post,
-        path,
-        headers,
-        None::<&()>,
-        Some(body),
-        Some(REQUEST_TIMEOUT),
-    );
-    let answer: Value = sent.await?.json().await?;
+async fn send(request: RequestBuilder) -> Result<()> {
+    let answer: Value = serde_json::from_slice(&request.send().await?.bytes().await?)?;
     ensure!(answer["errors"] == json!(false), "a bulk failed: {answer}");
     Ok(())
 }

@@ -14,8 +14,9 @@ pub const POISON: &str = "\"poison\"";
 pub const REQUEST_POISON: &str = "\"request_poison\"";
 /// Between two faults up to this many bulks get through, so that the run ends.
 const GOOD_BULKS_MAX: u64 = 60;
-/// A sink that pauses sends none; the next fault comes all the same.
-const PAUSE_MAX: Duration = Duration::from_millis(300);
+/// How often it is looked whether the run has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Faults that meet one request after the other. More would only measure how long the sink's pauses grow.
 const QUEUED_MAX: usize = 2;
 /// How long a fault stands that ends by itself.
 const STANDING: Duration = Duration::from_millis(20);
@@ -42,18 +43,23 @@ pub fn torment(store: &DocumentStore, seed: u64, stopped: &AtomicBool) -> u64 {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut faults = 0;
     while !stopped.load(Ordering::Relaxed) {
-        // Faults that no request has met yet would pile up until none gets through.
-        if store.faults().queued() < QUEUED_MAX {
+        for _ in 0..random.usize(1..=QUEUED_MAX) {
             one(store, &mut random);
             faults += 1;
         }
-        let good = random.u64(1..=GOOD_BULKS_MAX) + store.faults().queued() as u64;
-        let received = store.observations().received();
-        store
-            .observations()
-            .wait_for_bulks(received + good, PAUSE_MAX);
+        wait_until_met(store, stopped);
+        let good = store.observations().received() + random.u64(1..=GOOD_BULKS_MAX);
+        let came = || store.observations().wait_for_bulks(good, LOOK_EVERY);
+        while !came() && !stopped.load(Ordering::Relaxed) {}
     }
     faults
+}
+
+fn wait_until_met(store: &DocumentStore, stopped: &AtomicBool) {
+    while store.faults().queued() > 0 && !stopped.load(Ordering::Relaxed) {
+        let next = store.observations().received() + 1;
+        store.observations().wait_for_bulks(next, LOOK_EVERY);
+    }
 }
 
 fn one(store: &DocumentStore, random: &mut fastrand::Rng) {

@@ -128,10 +128,6 @@ fn credentials_are_of_one_kind_and_proxies_and_tls_whole() {
             vec!["/proxy"],
         ),
         (
-            json!({ "proxy": { "url": "http://p" }, "tls": { "ca_fingerprint": "ab".repeat(32) } }),
-            vec!["/tls/ca_fingerprint"],
-        ),
-        (
             json!({ "tls": { "key_file": "k" } }),
             vec!["/tls/certificate_file"],
         ),

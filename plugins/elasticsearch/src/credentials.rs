@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use elasticsearch::http::headers::HeaderValue;
+use reqwest::header::HeaderValue;
 use weir_plugin_sdk::Secret;
 
 use crate::config::ElasticsearchConfig;
@@ -40,7 +40,7 @@ enum SecretPlace {
 }
 
 /// What changes when a file is written or replaced.
-type Stamp = (Option<SystemTime>, u64, u64);
+pub(crate) type Stamp = (Option<SystemTime>, u64, u64);
 
 impl Credentials {
     /// `None` where no credentials are configured. Errors: a secret that no header takes; without the secret.
@@ -103,7 +103,7 @@ impl Credentials {
     }
 }
 
-fn stamp_of(metadata: &Metadata) -> Stamp {
+pub(crate) fn stamp_of(metadata: &Metadata) -> Stamp {
     (metadata.modified().ok(), metadata.len(), metadata.ino())
 }
 

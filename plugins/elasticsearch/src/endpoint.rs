@@ -1,4 +1,4 @@
-//! One node and the way to it. The `elasticsearch` crate is the HTTP layer only.
+//! One node and the way to it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,39 +6,37 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use elasticsearch::auth::Credentials as Credential;
-use elasticsearch::cert::{Certificate, CertificateValidation};
-use elasticsearch::http::headers::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
-use elasticsearch::http::response::Response;
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
-use elasticsearch::http::{Method, Url};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Proxy, Response, Url};
+use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::sync::OnceCell;
-use weir_plugin_sdk::Secret;
 
-use crate::config::{ElasticsearchConfig, ProxyConfig, parse_url};
+use crate::config::{ElasticsearchConfig, parse_url};
 use crate::credentials::Credentials;
 use crate::flight::Flight;
 use crate::outcome::{Doubt, Outcome, classify_answer};
-use crate::tls::Tls;
 
 /// Largest answer that is read: 50,000 items, the largest bulk, with an error of over 1 KB each.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// A node that takes no connection within this is away, however long a bulk may take (`request_timeout`).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("weir-elasticsearch/", env!("CARGO_PKG_VERSION"));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub(crate) struct Endpoint {
-    /// Made at the first request.
-    transport: OnceCell<Transport>,
+    client: Client,
     /// Ends in a slash.
     url: Url,
     /// For messages.
     name: String,
     credentials: Option<Credentials>,
-    proxy: Option<ProxyConfig>,
-    tls: Tls,
 }
 
 impl fmt::Debug for Endpoint {
-    /// Without the transport, which would show the client's key.
+    /// Without the client, which would show the proxy's password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("name", &self.name)
@@ -48,22 +46,37 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     /// Contacts nobody. Errors: URL, proxy or TLS set-up are unusable; without secrets.
-    pub(crate) fn new(text: &str, config: &ElasticsearchConfig, tls: &Tls) -> Result<Self, String> {
+    pub(crate) fn new(
+        text: &str,
+        config: &ElasticsearchConfig,
+        tls: &ClientConfig,
+    ) -> Result<Self, String> {
         let mut url = parse_url(text)?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let endpoint = Endpoint {
-            transport: OnceCell::new(),
+        let failed = |error: reqwest::Error| format!("no client for {text}: {error}");
+        let mut builder = Client::builder()
+            .use_preconfigured_tls(tls.clone())
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            // Followed with a body, a redirect would store documents where nobody said.
+            .redirect(Policy::none())
+            // Proxies of the environment are none of this sink's settings.
+            .no_proxy();
+        if let Some(settings) = &config.proxy {
+            let mut proxy = Proxy::all(parse_url(&settings.url)?).map_err(failed)?;
+            if let (Some(username), Some(password)) = (&settings.username, &settings.password) {
+                proxy = proxy.basic_auth(username.expose(), password.expose());
+            }
+            builder = builder.proxy(proxy);
+        }
+        Ok(Endpoint {
+            client: builder.build().map_err(failed)?,
             url,
             name: text.to_owned(),
             credentials: Credentials::of(config)?,
-            proxy: config.proxy.clone(),
-            tls: tls.clone(),
-        };
-        // Where nothing has to be asked first, what is wrong with the set-up shows now.
-        endpoint.build(tls.authorities())?;
-        Ok(endpoint)
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -80,10 +93,10 @@ impl Endpoint {
         flight: &Flight,
     ) -> Outcome {
         match self
-            .send(Method::Post, path, headers, Some(body), timeout)
+            .send(Method::POST, path, headers, Some(body), timeout)
             .await
         {
-            Ok(response) => self.read(response, path, flight).await,
+            Ok(response) => self.read(response, flight).await,
             Err(outcome) => outcome,
         }
     }
@@ -103,7 +116,7 @@ impl Endpoint {
             .send(method, path, HeaderMap::new(), body, timeout)
             .await;
         let response = sent.map_err(Outcome::into_reason)?;
-        let status = response.status_code().as_u16();
+        let status = response.status().as_u16();
         if response
             .content_length()
             .is_some_and(|bytes| bytes > ANSWER_BYTES_MAX)
@@ -147,63 +160,33 @@ impl Endpoint {
                 .map_err(|reason| Outcome::Systemic(named(reason)))?;
             headers.insert(AUTHORIZATION, header);
         }
-        let transport = self
-            .transport
-            .get_or_try_init(|| self.connect(timeout))
-            .await
-            .map_err(|reason| Outcome::NotSent(named(reason)))?;
-        let sent = transport.send(method, path, headers, None::<&()>, body, Some(timeout));
-        sent.await.map_err(|error| self.classify_error(&error))
-    }
-
-    /// The transport; where a fingerprint says whom to trust, the server is asked for its chain first.
-    async fn connect(&self, timeout: Duration) -> Result<Transport, String> {
-        let authorities = match self
-            .tls
-            .fingerprint
-            .filter(|_| self.url.scheme() == "https")
-        {
-            Some(fingerprint) => Some(fingerprint.find_at(&self.url, timeout).await?),
-            None => self.tls.authorities(),
-        };
-        self.build(authorities)
-    }
-
-    fn build(&self, authorities: Option<Certificate>) -> Result<Transport, String> {
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(self.url.clone()));
-        builder = match &self.proxy {
-            Some(proxy) => {
-                let (username, password) = (proxy.username.as_ref(), proxy.password.as_ref());
-                let url = parse_url(&proxy.url)?;
-                builder.proxy(
-                    url,
-                    username.map(Secret::expose),
-                    password.map(Secret::expose),
-                )
-            }
-            // Proxies of the environment are none of this sink's settings.
-            None => builder.disable_proxy(),
-        };
-        if let Some(authorities) = authorities {
-            builder = builder.cert_validation(CertificateValidation::Full(authorities));
+        let url = self
+            .url
+            .join(path)
+            .map_err(|error| Outcome::Systemic(named(error.to_string())))?;
+        headers.insert(ACCEPT, JSON);
+        headers.entry(CONTENT_TYPE).or_insert(JSON);
+        let mut request = self
+            .client
+            .request(method, url)
+            .headers(headers)
+            .timeout(timeout);
+        if let Some(body) = body {
+            request = request.body(body);
         }
-        if let Some(identity) = &self.tls.identity {
-            builder = builder.auth(Credential::Certificate(identity.clone()));
-        }
-        builder
-            .build()
-            .map_err(|error| format!("no client for {}: {error}", self.name))
+        let sent = request.send().await;
+        sent.map_err(|error| self.classify_error(&error))
     }
 
-    async fn read(&self, response: Response, path: &str, flight: &Flight) -> Outcome {
-        let at = response.url();
-        let asked = self.url.join(path).unwrap_or_else(|_| self.url.clone());
-        if at.origin() != asked.origin() || at.path() != asked.path() {
-            return Outcome::Systemic(format!(
-                "{} redirects to {}",
-                self.name,
-                at.origin().ascii_serialization()
-            ));
+    async fn read(&self, response: Response, flight: &Flight) -> Outcome {
+        if response.status().is_redirection() {
+            let target = response.headers().get(LOCATION);
+            let target = target.and_then(|target| self.url.join(target.to_str().ok()?).ok());
+            let target = target.map_or_else(
+                || "nowhere".to_owned(),
+                |target| target.origin().ascii_serialization(),
+            );
+            return Outcome::Systemic(format!("{} redirects to {target}", self.name));
         }
         if let Some(bytes) = response
             .content_length()
@@ -215,7 +198,7 @@ impl Endpoint {
             );
             return Outcome::Unknown(Doubt::BadAnswer, reason);
         }
-        let status = response.status_code().as_u16();
+        let status = response.status().as_u16();
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
@@ -250,16 +233,13 @@ impl Endpoint {
         }
     }
 
-    fn classify_error(&self, error: &elasticsearch::Error) -> Outcome {
+    fn classify_error(&self, error: &reqwest::Error) -> Outcome {
         let reason = format!("{}: {}", self.name, innermost(error));
-        let Some(http) = reqwest_error(error) else {
-            return Outcome::Systemic(reason);
-        };
-        if http.is_connect() {
+        if error.is_connect() {
             Outcome::NotSent(reason)
-        } else if http.is_timeout() {
+        } else if error.is_timeout() {
             Outcome::Unknown(Doubt::Timeout, reason)
-        } else if http.is_builder() || http.is_redirect() {
+        } else if error.is_builder() {
             Outcome::Systemic(reason)
         } else {
             Outcome::Unknown(Doubt::Reset, reason)
@@ -267,19 +247,12 @@ impl Endpoint {
     }
 }
 
-fn chain(error: &elasticsearch::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |error: &&(dyn StdError + 'static)| {
-        (*error).source()
-    })
-}
-
-fn reqwest_error(error: &elasticsearch::Error) -> Option<&reqwest::Error> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
 /// The last cause says it plainly: `Connection refused (os error 111)`.
-fn innermost(error: &elasticsearch::Error) -> String {
-    chain(error)
+fn innermost(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause: &&(dyn StdError + 'static)| {
+        (*cause).source()
+    });
+    causes
         .last()
-        .map_or_else(|| error.to_string(), |error| error.to_string())
+        .map_or_else(|| error.to_string(), |cause| cause.to_string())
 }

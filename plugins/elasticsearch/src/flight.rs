@@ -84,6 +84,16 @@ impl Flight {
         self.segments.pop_front().unwrap_or_default()
     }
 
+    /// Takes out every operation, of any segment, whose lane is asked for.
+    pub(crate) fn take_lanes(&mut self, asked: impl Fn(u64) -> bool) -> Vec<Operation> {
+        let mut taken = Vec::new();
+        for segment in &mut self.segments {
+            taken.extend(segment.extract_if(.., |operation| asked(operation.lane)));
+        }
+        self.segments.retain(|segment| !segment.is_empty());
+        taken
+    }
+
     pub(crate) fn put_front(&mut self, operations: Vec<Operation>) {
         if !operations.is_empty() {
             self.segments.push_front(operations);
@@ -100,6 +110,11 @@ impl Flight {
     /// Others may join it, and it may join others: it is one segment in which nothing is suspected.
     pub(crate) fn is_open(&self) -> bool {
         !self.isolating && !self.failed && self.segments.len() <= 1
+    }
+
+    /// One operation alone, and even so its request was refused.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failures_in_a_row > 0 && self.segments.len() == 1 && self.front().len() == 1
     }
 
     /// Halves the front segment, in order. Only a segment of two or more has halves.

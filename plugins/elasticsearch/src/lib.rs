@@ -13,6 +13,7 @@ mod document;
 mod endpoint;
 mod exchange;
 mod flight;
+mod identity;
 mod index_name;
 mod item_class;
 mod lanes;

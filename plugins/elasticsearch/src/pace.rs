@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// An outage that ends is noticed at most this much later.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// From this attempt on the pause grows no more: 100 ms * 2^9 is above 30 s.
+pub(crate) const BACKOFF_STEPS: u32 = 10;
 
-/// The size of a bulk never falls below this: a smaller one is hardly why a server refuses it.
+/// Broken connections never bring the size of a bulk below this: a smaller one is hardly why a server breaks one.
 const BULK_BYTES_MIN: usize = 64 << 10;
+/// Nor a 413 below this, which no server or proxy has as its limit: 1 MiB is the lowest default (nginx). A smaller body
+/// that is refused is halved, but says nothing about others.
+const REFUSED_BYTES_MIN: usize = 16 << 10;
 /// After a 413 the larger size is tried again this many good bulks later: one wasted request in 256.
 const GROW_AFTER_REFUSAL: u32 = 256;
 /// Broken connections are mostly no matter of size, so the size comes back soon.
@@ -18,7 +23,7 @@ const GROW_AFTER_RESETS: u32 = 8;
 /// A pause before attempt `attempt` (1 = the first repetition): uniform in 0 to `min(30 s, 100 ms * 2^(attempt-1))`.
 pub(crate) fn backoff(attempt: u32, random: &mut fastrand::Rng) -> Duration {
     let ceiling = BACKOFF_BASE
-        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
+        .saturating_mul(1 << (attempt.clamp(1, BACKOFF_STEPS) - 1))
         .min(BACKOFF_MAX);
     ceiling.mul_f64(random.f64())
 }
@@ -128,6 +133,7 @@ pub(crate) struct BulkSize {
     max: usize,
     good: u32,
     grow_after: u32,
+    largest_taken: usize,
 }
 
 impl BulkSize {
@@ -137,7 +143,13 @@ impl BulkSize {
             max,
             good: 0,
             grow_after: GROW_AFTER_REFUSAL,
+            largest_taken: 0,
         }
+    }
+
+    /// True if a body of at least this size was answered before: then it is not for its size that one is refused.
+    pub(crate) fn was_taken(&self, body_bytes: usize) -> bool {
+        body_bytes <= self.largest_taken
     }
 
     /// Bytes that a bulk should have at most; one operation may be larger.
@@ -147,7 +159,11 @@ impl BulkSize {
 
     /// A body of this size was refused with 413: half of it, by order of the server, is tried next.
     pub(crate) fn refused(&mut self, body_bytes: usize) {
-        self.target = (body_bytes / 2).clamp(1, self.target);
+        if body_bytes <= REFUSED_BYTES_MIN {
+            return;
+        }
+        let floor = REFUSED_BYTES_MIN.min(self.target);
+        self.target = (body_bytes / 2).clamp(floor, self.target);
         (self.good, self.grow_after) = (0, GROW_AFTER_REFUSAL);
     }
 
@@ -158,8 +174,9 @@ impl BulkSize {
         (self.good, self.grow_after) = (0, GROW_AFTER_RESETS);
     }
 
-    /// A bulk was answered.
-    pub(crate) fn accepted(&mut self) {
+    /// A bulk of this size was answered.
+    pub(crate) fn accepted(&mut self, body_bytes: usize) {
+        self.largest_taken = self.largest_taken.max(body_bytes);
         if self.target == self.max {
             return;
         }
@@ -250,11 +267,25 @@ mod tests {
         size.refused(5 << 20);
         assert_eq!(size.target(), 2_621_440);
         for _ in 1..GROW_AFTER_REFUSAL {
-            size.accepted();
+            size.accepted(1);
         }
         assert_eq!(size.target(), 2_621_440);
-        size.accepted();
+        size.accepted(1);
         assert_eq!(size.target(), 5 << 20);
+    }
+
+    #[test]
+    fn a_small_body_that_is_refused_says_nothing_about_others() {
+        let mut size = BulkSize::new(1 << 20);
+        size.refused(400);
+        assert_eq!(size.target(), 1 << 20);
+        for _ in 0..20 {
+            size.refused(size.target());
+        }
+        assert_eq!(size.target(), REFUSED_BYTES_MIN);
+        let mut tiny = BulkSize::new(1_000);
+        tiny.refused(1_000);
+        assert_eq!(tiny.target(), 1_000, "`batch.bytes` may be smaller still");
     }
 
     #[test]
@@ -265,7 +296,7 @@ mod tests {
         }
         assert_eq!(size.target(), BULK_BYTES_MIN);
         for _ in 0..(GROW_AFTER_RESETS * 4) {
-            size.accepted();
+            size.accepted(1);
         }
         assert_eq!(size.target(), 1 << 20);
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde_json::{Value, json};
 use weir_plugin_sdk::Findings;
 
@@ -74,7 +74,7 @@ impl Target<'_> {
     }
 
     async fn get(&self, path: &str) -> Result<(u16, Value), String> {
-        self.ask(Method::Get, path, None).await
+        self.ask(Method::GET, path, None).await
     }
 
     /// True if the node can be asked more.
@@ -194,7 +194,7 @@ impl Target<'_> {
         let body = json!({ "index": [{ "names": [index], "privileges": privileges }] });
         // Without security there is no such question, and OpenSearch has none of this name.
         let Ok((200, answer)) = self
-            .ask(Method::Post, "_security/user/_has_privileges", Some(body))
+            .ask(Method::POST, "_security/user/_has_privileges", Some(body))
             .await
         else {
             return;

@@ -84,6 +84,8 @@ pub(crate) struct Scheduler {
     answers: u64,
     /// Items that were stored or superseded.
     stored: u64,
+    /// The same when every operation of a request was refused for now, the last time.
+    stored_when_blocked: Option<u64>,
     settlements: Vec<Settlement>,
     errors: BTreeMap<&'static str, u64>,
     numbers: Numbers,
@@ -111,6 +113,7 @@ impl Scheduler {
             random,
             answers: 0,
             stored: 0,
+            stored_when_blocked: None,
             settlements: Vec::new(),
             errors: BTreeMap::new(),
             numbers: Numbers::default(),
@@ -248,7 +251,7 @@ impl Scheduler {
                 self.fail(reason, floor, now);
             }
             Outcome::Unknown(doubt, reason) => self.doubt(&mut flight, doubt, reason, now),
-            Outcome::TooLarge(reason) => self.shrink(&mut flight, &reason),
+            Outcome::TooLarge(reason) => self.shrink(&mut flight, reason, now),
             Outcome::BadRequest(reason) => self.bisect(&mut flight, reason, now),
         }
         if !flight.is_empty() {

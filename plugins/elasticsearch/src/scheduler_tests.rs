@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::bulk_answer::read_items;
 use crate::outcome::Doubt;
+use crate::pace::BACKOFF_STEPS;
 use crate::refusal::code;
 use crate::testing::{create, delete, operation, sized_operation, upsert};
 
@@ -822,4 +823,154 @@ fn what_is_counted_balances_at_every_step() {
         sent,
         ended(&totals) + totals.count(SinkMetric::Items, "retried")
     );
+}
+
+#[test]
+fn a_small_body_that_is_refused_is_halved_and_others_stay_large() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 4);
+    let mut now = Instant::now();
+    let flight = scheduler.launch(now).expect("a flight");
+    scheduler.land(flight, Outcome::TooLarge("413".into()), now);
+    let mut sent = Vec::new();
+    drive(&mut scheduler, now, |flight, _| {
+        sent.push(seqs(flight));
+        stored(flight)
+    });
+    assert_eq!(sent, [[0, 1], [2, 3]]);
+    scheduler.offer((4..104).map(|seq| operation(seq, &format!("id{seq}"), Some(1))));
+    now = Instant::now().max(now);
+    let flight = scheduler.launch(now).expect("a flight");
+    assert_eq!(flight.front().len(), limits().batch_records);
+}
+
+#[test]
+fn what_is_sent_again_waits_for_itself_alone() {
+    let mut scheduler = scheduler(limits());
+    let mut now = Instant::now();
+    scheduler.offer([sized_operation(0, "long refused", Some(1), 0, now)]);
+    let busy = (429, "es_rejected_execution_exception");
+    for _ in 0..BACKOFF_STEPS {
+        let flight = scheduler.launch(now).expect("another try");
+        let outcome = answer(&flight, |_| busy);
+        scheduler.land(flight, outcome, now);
+        now = scheduler.next_launch(now).expect("another try");
+    }
+    scheduler.offer([
+        sized_operation(1, "refused once", Some(1), 0, now),
+        sized_operation(2, "good", Some(1), 0, now),
+    ]);
+    let flight = scheduler.launch(now).expect("all three");
+    assert_eq!(seqs(&flight), [0, 1, 2]);
+    let outcome = answer(&flight, |operation| match operation.seq {
+        2 => (201, ""),
+        _ => busy,
+    });
+    scheduler.land(flight, outcome, now);
+    let first_pause_max = Duration::from_millis(100);
+    let again = scheduler.launch(now + first_pause_max);
+    let again = again.expect("one refusal is a pause of at most 100 ms, whatever else was refused");
+    assert!(seqs(&again).contains(&1), "{:?}", seqs(&again));
+}
+
+#[test]
+fn a_document_that_is_sent_again_takes_its_other_versions_along() {
+    let mut scheduler = scheduler(limits());
+    scheduler.offer([
+        operation(0, "a", Some(1)),
+        operation(1, "b", Some(1)),
+        operation(2, "a", Some(2)),
+        operation(3, "c", Some(1)),
+    ]);
+    let now = Instant::now();
+    let whole = scheduler.launch(now).expect("a flight");
+    scheduler.land(whole, Outcome::TooLarge("413".into()), now);
+    let half = scheduler.launch(now).expect("a half");
+    assert_eq!(seqs(&half), [0, 1]);
+    let outcome = answer(&half, |operation| match operation.seq {
+        0 => (429, "es_rejected_execution_exception"),
+        _ => (201, ""),
+    });
+    scheduler.land(half, outcome, now);
+    let rest = scheduler.launch(now).expect("what does not wait");
+    assert_eq!(seqs(&rest), [3]);
+    let later = scheduler.next_launch(now).expect("a retry");
+    let retry = scheduler.launch(later).expect("a retry");
+    assert_eq!(seqs(&retry), [0, 2]);
+}
+
+#[test]
+fn a_blocked_document_is_no_outage_while_others_are_stored() {
+    let mut scheduler = scheduler(limits());
+    let blocked = (403, "cluster_block_exception");
+    scheduler.offer([operation(0, "blocked", Some(1))]);
+    let mut now = Instant::now();
+    let flight = scheduler.launch(now).expect("a flight");
+    let outcome = answer(&flight, |_| blocked);
+    scheduler.land(flight, outcome, now);
+    assert!(
+        scheduler.unavailable().is_some(),
+        "nothing was stored so far"
+    );
+    for seq in 1..100 {
+        now = scheduler.next_launch(now).expect("another try").max(now);
+        scheduler.offer([sized_operation(seq, &format!("id{seq}"), Some(1), 0, now)]);
+        let flight = scheduler.launch(now).expect("both");
+        let outcome = answer(&flight, |operation| match operation.seq {
+            0 => blocked,
+            _ => (201, ""),
+        });
+        scheduler.land(flight, outcome, now);
+        now = scheduler.next_launch(now).expect("another try").max(now);
+        let alone = scheduler.launch(now).expect("the blocked one");
+        assert_eq!(seqs(&alone), [0]);
+        let outcome = answer(&alone, |_| blocked);
+        scheduler.land(alone, outcome, now);
+        assert_eq!(scheduler.pace.not_before(), None, "{seq}");
+    }
+}
+
+#[test]
+fn two_guilty_operations_that_are_all_there_is_are_found() {
+    let mut scheduler = scheduler(limits());
+    let start = Instant::now();
+    scheduler.offer([operation(0, "good", Some(1))]);
+    drive(&mut scheduler, start, |flight, _| stored(flight));
+    scheduler.offer([operation(1, "bad", Some(1)), operation(2, "worse", Some(1))]);
+    let (ended, _) = drive(&mut scheduler, start, |_, _| {
+        Outcome::BadRequest("400".into())
+    });
+    let codes = [1, 2].map(|seq| ended.get(&seq).and_then(rejected_code));
+    assert_eq!(codes, [Some(code::REQUEST_INVALID); 2]);
+}
+
+#[test]
+fn a_body_that_takes_longer_than_the_timeout_is_halved() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 16);
+    let (ended, _) = drive(&mut scheduler, Instant::now(), |flight, _| {
+        match flight.front().len() > 4 {
+            true => Outcome::Unknown(Doubt::Timeout, "operation timed out".into()),
+            false => stored(flight),
+        }
+    });
+    assert_eq!(ended.len(), 16);
+}
+
+#[test]
+fn a_document_is_not_too_large_where_larger_bodies_were_taken() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 50);
+    let now = Instant::now();
+    drive(&mut scheduler, now, |flight, _| stored(flight));
+    scheduler.offer([sized_operation(50, "small", Some(1), 0, now)]);
+    let mut refusals = 0;
+    let (ended, _) = drive(&mut scheduler, now, |flight, _| {
+        refusals += 1;
+        match refusals <= 3 {
+            true => Outcome::TooLarge("413".into()),
+            false => stored(flight),
+        }
+    });
+    assert_eq!(ended.get(&50), Some(&Verdict::Stored));
 }

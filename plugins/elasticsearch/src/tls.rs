@@ -1,23 +1,22 @@
-//! Whom the sink trusts, and what it shows of itself: CA file, CA fingerprint, client certificate.
+//! Whom the sink trusts: the public authorities, those of a file, or the one of a fingerprint, and nobody beside them.
 
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
-use elasticsearch::auth::ClientCertificate;
-use elasticsearch::cert::Certificate;
-use elasticsearch::http::Url;
 use ring::digest;
+use rustls::client::Resumption;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, ring as ring_provider, verify_tls12_signature, verify_tls13_signature,
 };
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use weir_plugin_sdk::{Deserialize, Errors, JsonSchema};
+
+use crate::identity::IdentityFiles;
 
 const SHA256_BYTES: usize = 32;
 
@@ -25,14 +24,16 @@ const SHA256_BYTES: usize = 32;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// PEM file of the authorities that sign the servers' certificates, beside the public ones.
+    /// PEM file of the authorities that sign the servers' certificates. Only these are trusted then, no public one.
     #[serde(default)]
     pub ca_file: Option<String>,
     /// SHA-256 of the authority's certificate in hexadecimal, colons allowed, as Elasticsearch prints it when it first
-    /// starts; in place of `ca_file`. The server must send that certificate in its chain.
+    /// starts; in place of `ca_file`. Only that authority is trusted, and the server must send its certificate in the
+    /// chain of every connection.
     #[serde(default)]
     pub ca_fingerprint: Option<String>,
-    /// PEM file of the certificate that the sink shows; needs `key_file`.
+    /// PEM file of the certificate that the sink shows, with those between it and its authority; needs `key_file`. Both
+    /// files are read again for a new connection when they have changed.
     #[serde(default)]
     pub certificate_file: Option<String>,
     /// PEM file of the private key of `certificate_file`.
@@ -77,65 +78,68 @@ impl TlsConfig {
     }
 }
 
-/// What was read from the files.
-#[derive(Clone, Default)]
-pub(crate) struct Tls {
-    /// PEM that is known to be readable.
-    authorities_pem: Option<Vec<u8>>,
-    pub(crate) fingerprint: Option<Fingerprint>,
-    pub(crate) identity: Option<ClientCertificate>,
-}
-
-impl Tls {
+impl TlsConfig {
+    /// What every connection is made with. Nothing is resumed: each one is verified in full, and shows the client's
+    /// certificate as it is then.
+    ///
     /// Errors: a file cannot be read or holds no certificate; with the file's name.
-    pub(crate) fn load(config: &TlsConfig) -> Result<Self, String> {
-        let authorities = config.ca_file.as_deref().map(|path| {
-            let pem = read(path)?;
-            match Certificate::from_pem(&pem) {
-                Ok(certificates) if !certificates.is_empty() => Ok(pem),
-                _ => Err(format!("{path} holds no PEM certificate")),
-            }
-        });
-        let identity = match (&config.certificate_file, &config.key_file) {
-            (Some(certificate), Some(key)) => {
-                let mut pem = read(key)?;
-                pem.push(b'\n');
-                pem.extend(read(certificate)?);
-                Some(ClientCertificate::Pem(pem))
-            }
-            _ => None,
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(ring_provider::default_provider());
+        let fingerprint = self.ca_fingerprint.as_deref().and_then(Fingerprint::parse);
+        let verifier: Arc<dyn ServerCertVerifier> = match fingerprint {
+            Some(fingerprint) => Arc::new(PinnedAuthority {
+                fingerprint,
+                provider: Arc::clone(&provider),
+            }),
+            None => trust(self.roots()?, &provider).map_err(|error| error.to_string())?,
         };
-        Ok(Tls {
-            authorities_pem: authorities.transpose()?,
-            fingerprint: config
-                .ca_fingerprint
-                .as_deref()
-                .and_then(Fingerprint::parse),
-            identity,
-        })
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match (&self.certificate_file, &self.key_file) {
+            (Some(certificate), Some(key)) => {
+                let identity = IdentityFiles::load(certificate, key, provider)?;
+                builder.with_client_cert_resolver(Arc::new(identity))
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let Some(path) = &self.ca_file else {
+            let public = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+            return Ok(RootCertStore::from_iter(public));
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in read_certificates(path)? {
+            let added = roots.add(certificate);
+            added.map_err(|error| format!("{path} holds no usable authority: {error}"))?;
+        }
+        Ok(roots)
     }
 }
 
-impl Tls {
-    /// The authorities of `ca_file`.
-    pub(crate) fn authorities(&self) -> Option<Certificate> {
-        self.authorities_pem
-            .as_deref()
-            .and_then(|pem| Certificate::from_pem(pem).ok())
+/// The certificates of a PEM file, at least one.
+pub(crate) fn read_certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(format!("{path} holds no PEM certificate")),
     }
 }
 
-impl fmt::Debug for Tls {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("fingerprint", &self.fingerprint)
-            .finish_non_exhaustive()
-    }
-}
-
-fn read(path: &str) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{path} cannot be read: {error}"))
+fn trust(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 /// SHA-256 of a certificate.
@@ -164,27 +168,6 @@ impl Fingerprint {
         bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
         Fingerprint(bytes)
     }
-
-    /// Asks the server for its chain and answers the certificate that has this fingerprint. It is trusted as an authority
-    /// afterwards; nothing but the handshake is sent before.
-    ///
-    /// Errors: the server was not reached, or shows no such certificate.
-    pub(crate) async fn find_at(self, url: &Url, timeout: Duration) -> Result<Certificate, String> {
-        let chain = tokio::time::timeout(timeout, chain_of(url))
-            .await
-            .map_err(|_| "no TLS handshake within the timeout".to_owned())??;
-        let authority = chain
-            .iter()
-            .find(|certificate| Fingerprint::of(certificate) == self);
-        let authority = authority.ok_or_else(|| {
-            format!(
-                "none of the {} certificates that the server shows has the fingerprint `tls.ca_fingerprint`",
-                chain.len()
-            )
-        })?;
-        Certificate::from_der(authority)
-            .map_err(|_| "the authority's certificate is unreadable".to_owned())
-    }
 }
 
 impl fmt::Debug for Fingerprint {
@@ -193,46 +176,39 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-async fn chain_of(url: &Url) -> Result<Vec<CertificateDer<'static>>, String> {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = url.port_or_known_default().unwrap_or(443);
-    let provider = Arc::new(ring_provider::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| error.to_string())?;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(chain
-        .iter()
-        .map(|certificate| certificate.clone().into_owned())
-        .collect())
+/// Trusts the one authority that has the fingerprint, among the certificates that the server shows.
+#[derive(Debug)]
+struct PinnedAuthority {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
 }
 
-/// Takes any certificate, for a connection that carries nothing: whether it is to be trusted is decided by its
-/// fingerprint afterwards, and every real connection is verified in full.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for PinnedAuthority {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let mut shown = std::iter::once(end_entity).chain(intermediates);
+        let authority = shown.find(|shown| Fingerprint::of(shown) == self.fingerprint);
+        let authority = authority.ok_or_else(|| {
+            rustls::Error::General(format!(
+                "none of the {} certificates that the server shows has the fingerprint `tls.ca_fingerprint`",
+                intermediates.len() + 1
+            ))
+        })?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        trust(roots, &self.provider)?.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )
     }
 
     fn verify_tls12_signature(
@@ -245,7 +221,7 @@ impl ServerCertVerifier for AnyCertificate {
             message,
             certificate,
             signature,
-            &self.0.signature_verification_algorithms,
+            &self.provider.signature_verification_algorithms,
         )
     }
 
@@ -259,12 +235,14 @@ impl ServerCertVerifier for AnyCertificate {
             message,
             certificate,
             signature,
-            &self.0.signature_verification_algorithms,
+            &self.provider.signature_verification_algorithms,
         )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -287,5 +265,21 @@ mod tests {
         ] {
             assert_eq!(Fingerprint::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_authority_of_a_file_stands_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::default().self_signed(&key);
+        fs::write(&path, certificate.expect("a certificate").pem()).expect("written");
+        let config = TlsConfig {
+            ca_file: path.to_str().map(str::to_owned),
+            ..TlsConfig::default()
+        };
+        assert_eq!(config.roots().expect("roots").len(), 1);
+        let public = TlsConfig::default().roots().expect("roots");
+        assert!(public.len() > 1);
     }
 }

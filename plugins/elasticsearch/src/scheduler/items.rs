@@ -1,5 +1,6 @@
 //! What an answered request means for each of its operations.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use weir_plugin_sdk::SinkMetric;
@@ -9,13 +10,14 @@ use crate::bulk_answer::Item;
 use crate::flight::Flight;
 use crate::item_class::{ItemClass, classify_item};
 use crate::operation::Operation;
-use crate::pace::backoff;
+use crate::pace::{BACKOFF_STEPS, backoff};
 use crate::refusal::{Refusal, code};
 use crate::write_plan::ConflictPolicy;
 
 impl Scheduler {
     /// A verdict, or another try, for each item of an answer.
     pub(super) fn apply(&mut self, flight: &mut Flight, items: Vec<Item>, now: Instant) {
+        self.size.accepted(flight.body_bytes());
         let sent = flight.take_front();
         flight.failures_alone = 0;
         let total = sent.len();
@@ -51,18 +53,56 @@ impl Scheduler {
             }
         }
         match blocked_by {
-            Some(reason) if again.len() == total => self.fail(reason, None, now),
+            Some(reason) if again.len() == total => self.blocked(reason, now),
             _ => self.pace.succeeded(),
         }
-        self.size.accepted();
         self.numbers
             .add(SinkMetric::Items, "retried", again.len() as u64);
+        self.send_again(flight, again, now);
+    }
+
+    /// Every operation of a request was refused for now. While others are stored this concerns these operations alone,
+    /// and the back-off of each is enough; else the target takes nothing.
+    fn blocked(&mut self, reason: String, now: Instant) {
+        let others_pass = self
+            .stored_when_blocked
+            .is_some_and(|stored| self.stored > stored);
+        self.stored_when_blocked = Some(self.stored);
+        match others_pass {
+            true => self.pace.succeeded(),
+            false => self.fail(reason, None, now),
+        }
+    }
+
+    /// Operations that are sent again leave for flights of their own by how long they wait, so that nothing else waits
+    /// with them. What the flight still holds of their documents goes along: a document is in one flight only.
+    fn send_again(&mut self, flight: &mut Flight, mut again: Vec<Operation>, now: Instant) {
+        if again.is_empty() {
+            return;
+        }
+        let mut attempts: HashMap<u64, u32> = HashMap::new();
         for operation in &mut again {
             operation.retries = operation.retries.saturating_add(1);
+            // The answer speaks for itself: whatever the whole request was suspected of is settled.
+            operation.answers_at_suspicion = None;
+            let most = attempts.entry(operation.lane).or_default();
+            *most = operation.retries.min(BACKOFF_STEPS).max(*most);
         }
-        let retries = again.iter().map(|operation| operation.retries).max();
-        flight.not_before = retries.map(|retries| now + backoff(retries, &mut self.random));
-        flight.put_front(again);
+        again.extend(flight.take_lanes(|lane| attempts.contains_key(&lane)));
+        let mut by_attempt: BTreeMap<u32, Vec<Operation>> = BTreeMap::new();
+        for operation in again {
+            let attempt = attempts.get(&operation.lane).copied().unwrap_or(1);
+            by_attempt.entry(attempt).or_default().push(operation);
+        }
+        for (attempt, operations) in by_attempt {
+            let mut later = self.new_flight();
+            later.not_before = Some(now + backoff(attempt, &mut self.random));
+            for operation in operations {
+                self.lanes.move_to(&operation, later.number);
+                later.push(operation);
+            }
+            self.waiting.push_back(later);
+        }
     }
 
     fn end_item(&mut self, operation: Operation, item: &Item, class: ItemClass) -> Ended {

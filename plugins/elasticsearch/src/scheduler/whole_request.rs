@@ -30,14 +30,7 @@ impl Scheduler {
         }
         let single = flight.front().len() == 1;
         if doubt == Doubt::ServerFault && single {
-            for operation in flight.take_front() {
-                if let Ended::Again(operation) =
-                    self.tolerate(operation, "item_fault", code::SERVER_FAULT, &reason)
-                {
-                    flight.put_front(vec![operation]);
-                    flight.rotate();
-                }
-            }
+            self.tolerate_alone(flight, "item_fault", code::SERVER_FAULT, &reason);
         } else if flight.strikes >= STRIKES_MAX && !single {
             match doubt {
                 Doubt::ServerFault => {
@@ -47,7 +40,12 @@ impl Scheduler {
                     self.numbers.add(SinkMetric::Splits, "reset", 1);
                     self.size.reset(flight.body_bytes());
                 }
-                Doubt::Reset | Doubt::Timeout | Doubt::BadAnswer => {}
+                // It may take the server longer than `request_timeout`; half of it takes half as long.
+                Doubt::Timeout => {
+                    self.numbers.add(SinkMetric::Splits, "timeout", 1);
+                    flight.halve_front();
+                }
+                Doubt::Reset | Doubt::BadAnswer => {}
             }
         }
         self.fail_alone(flight, reason, now);
@@ -59,28 +57,51 @@ impl Scheduler {
         flight.halve_front();
     }
 
-    /// 413: later bodies are smaller; a document that is too large alone is rejected.
-    pub(super) fn shrink(&mut self, flight: &mut Flight, reason: &str) {
-        self.pace.succeeded();
+    /// 413: later bodies are smaller; a document that is too large alone is rejected. Where larger bodies were taken
+    /// before, its size is not why, and it is sent again like after any failure that is not explained.
+    pub(super) fn shrink(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let bytes = flight.body_bytes();
         if flight.front().len() > 1 {
+            self.pace.succeeded();
             self.numbers.add(SinkMetric::Splits, "too_large", 1);
             self.size.refused(bytes);
-            return;
+            flight.halve_front();
+        } else if self.size.was_taken(bytes) {
+            self.tolerate_alone(flight, "item_fault", code::PAYLOAD_TOO_LARGE, &reason);
+            self.fail_alone(flight, reason, now);
+        } else {
+            self.pace.succeeded();
+            for operation in flight.take_front() {
+                let message = format!(
+                    "the {} takes {bytes} bytes of a bulk, more than the server takes: {reason}",
+                    operation.name()
+                );
+                let refusal = Refusal::new(code::PAYLOAD_TOO_LARGE, message);
+                self.reject(operation, refusal, String::new());
+            }
         }
+    }
+
+    /// The one operation of a request that failed stays for another try, unless the failures are its own by now; what
+    /// else the flight holds goes first.
+    fn tolerate_alone(
+        &mut self,
+        flight: &mut Flight,
+        class: &'static str,
+        code: &'static str,
+        seen: &str,
+    ) {
         for operation in flight.take_front() {
-            let message = format!(
-                "the {} takes {bytes} bytes of a bulk, more than the server takes: {reason}",
-                operation.name()
-            );
-            let refusal = Refusal::new(code::PAYLOAD_TOO_LARGE, message);
-            self.reject(operation, refusal, String::new());
+            if let Ended::Again(operation) = self.tolerate(operation, class, code, seen) {
+                flight.put_front(vec![operation]);
+                flight.rotate();
+            }
         }
     }
 
     /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
     /// request since, not the operation but the request may be at fault, and it waits. Where everything else waits
-    /// behind this one operation no such answer can come: then it is enough that requests were answered before, and
+    /// behind such operations no such answer can come: then it is enough that requests were answered before, and
     /// that it was refused [`FAULTS_MAX`] times.
     pub(super) fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let answers = self.answers;
@@ -89,7 +110,9 @@ impl Scheduler {
             .iter_mut()
             .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
         let suspected_at = suspected.min().unwrap_or(answers);
-        let nothing_else = self.waiting.is_empty() && self.ready.is_empty() && self.in_flight == 0;
+        let nothing_else = self.ready.is_empty()
+            && self.in_flight == 0
+            && self.waiting.iter().all(Flight::is_suspect);
         let proved = answers > suspected_at
             || (nothing_else && answers > 0 && flight.failures_in_a_row >= FAULTS_MAX);
         if flight.front().len() > 1 {

@@ -251,3 +251,35 @@ fn case_42_a_stuck_partition_does_not_hold_the_other() {
         (100, 100)
     );
 }
+
+#[test]
+fn a_document_that_is_refused_for_ever_keeps_nothing_else_waiting() {
+    const RECORDS: usize = 2_000;
+    const BULK_RECORDS: usize = 100;
+    let mut bench = Bench::new(json!({
+        "batch": { "records": BULK_RECORDS, "age": "10ms" }, "max_in_flight": 2,
+    }));
+    let blocked = ItemTarget::id("id7");
+    let fault = ItemFault::new(blocked, 403, "cluster_block_exception", "read-only");
+    bench.store.faults().push_item(fault);
+    let input = records(RECORDS);
+    let (first, rest) = input.split_at(BULK_RECORDS);
+    bench.write(first);
+    bench.poll_until("all of the first bulk but one", |bench| {
+        bench.ended.len() == BULK_RECORDS - 1
+    });
+    // Whichever body meets it, the retry of one document or a full bulk: the bulks after it are no single documents.
+    let too_large = BulkFault::error(413, "too_large", "no");
+    bench.store.faults().push(too_large);
+    let refused = bench.store.observations().received();
+    bench.write(rest);
+    bench.poll_until("everything but the blocked one", |bench| {
+        bench.ended.len() == RECORDS - 1
+    });
+    let requests = bench.store.observations().received() - refused;
+    assert!(requests < (RECORDS / 4) as u64, "{requests} requests");
+    assert_eq!(bench.ended.get(&8), None);
+    bench.store.faults().clear();
+    bench.settle();
+    assert_eq!(bench.count("stored"), RECORDS);
+}

@@ -4,17 +4,17 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use weir_document_store::{Authentication, DocumentStore, Settings};
+use weir_document_store::{Authentication, BulkFault, DocumentStore, Settings};
 
-use crate::bench::{Bench, config, records, sink};
-use crate::tls_front::{self, Authority, Identity};
+use crate::bench::{Bench, config, record, records, sink};
+use crate::tls_front::{Authority, Identity, TlsFront};
 
 /// A store behind TLS under the name `127.0.0.1` or another one, and files for the sink.
 struct Front {
     store: DocumentStore,
     authority: Authority,
     folder: TempDir,
-    url: String,
+    front: TlsFront,
 }
 
 impl Front {
@@ -22,14 +22,18 @@ impl Front {
         let store = DocumentStore::start(Settings::default()).expect("a store");
         let authority = Authority::new();
         let identity = authority.sign(name, expired);
-        let port = tls_front::start(store.address(), &authority, &identity, clients);
+        let front = TlsFront::start(store.address(), &authority, &identity, clients);
         let folder = tempfile::tempdir().expect("a folder");
         Front {
             store,
             authority,
             folder,
-            url: format!("https://127.0.0.1:{port}"),
+            front,
         }
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.front.port)
     }
 
     fn file(&self, name: &str, text: &str) -> String {
@@ -45,7 +49,7 @@ impl Front {
     fn bench(self, tls: Value, more: Value) -> Bench {
         let mut changes = more;
         changes["tls"] = tls;
-        let sink = sink(config(&[self.url], changes));
+        let sink = sink(config(&[self.url()], changes));
         Bench::of(self.store, sink)
     }
 }
@@ -140,4 +144,54 @@ fn files_that_are_missing_or_hold_something_else_are_named_at_once() {
     assert!(make().contains("cannot be read"));
     fs::write(&path, "no certificate").expect("written");
     assert!(make().contains("holds no PEM certificate"));
+}
+
+#[test]
+fn case_50_a_fingerprint_is_looked_for_at_every_new_connection() {
+    let front = Front::new("127.0.0.1", false, None);
+    let tls = json!({ "ca_fingerprint": front.authority.fingerprint() });
+    let sink = sink(config(&[front.url()], json!({ "tls": tls })));
+    let mut bench = Bench::of(front.store, sink);
+    bench.write_and_settle(&records(3));
+    let other = Authority::new();
+    front.front.show(&other, &other.sign("127.0.0.1", false));
+    bench.store.faults().push(BulkFault::ResetBeforeApply);
+    bench.write(&[record("after", 1)]);
+    bench.poll_until("a refusal", |bench| {
+        let reason = bench.unavailable().unwrap_or_default();
+        reason.contains("tls.ca_fingerprint")
+    });
+    assert_eq!((bench.count("stored"), bench.stored_documents()), (3, 3));
+    let renewed = front.authority.sign("127.0.0.1", false);
+    front.front.show(&front.authority, &renewed);
+    bench.settle();
+    assert_eq!(
+        bench.count("stored"),
+        4,
+        "a renewed certificate of the same authority"
+    );
+}
+
+#[test]
+fn case_52_a_client_certificate_is_read_again_when_its_files_change() {
+    let clients = Authority::new();
+    let front = Front::new("127.0.0.1", false, Some(&clients));
+    let stranger = Authority::new().sign("sink.example", false);
+    let mut tls = front.by_ca_file();
+    tls["certificate_file"] = front.file("client.pem", &stranger.certificate_pem).into();
+    tls["key_file"] = front.file("client.key", &stranger.key_pem).into();
+    let sink = sink(config(&[front.url()], json!({ "tls": tls })));
+    let mut bench = Bench::of(front.store, sink);
+    bench.write(&records(3));
+    bench.poll_until("a refusal", |bench| bench.unavailable().is_some());
+    assert!(bench.ended.is_empty());
+    let renewed = clients.sign("sink.example", false);
+    fs::write(
+        front.folder.path().join("client.pem"),
+        &renewed.certificate_pem,
+    )
+    .expect("written");
+    fs::write(front.folder.path().join("client.key"), &renewed.key_pem).expect("written");
+    bench.settle();
+    assert_eq!((bench.count("stored"), bench.stored_documents()), (3, 3));
 }

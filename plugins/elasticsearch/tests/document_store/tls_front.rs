@@ -1,7 +1,7 @@
 //! TLS in front of the store: authorities and certificates made for one test, and a forwarder that speaks TLS.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rcgen::{
@@ -73,14 +73,51 @@ impl Authority {
     }
 }
 
-/// Takes TLS connections and passes what they carry to `target`; ends with the process. `clients`: asks each client for a
-/// certificate of this authority. Answers the port.
-pub fn start(
-    target: SocketAddr,
+/// Takes TLS connections and passes what they carry to a target; ends with the process.
+pub struct TlsFront {
+    pub port: u16,
+    acceptor: Arc<Mutex<TlsAcceptor>>,
+}
+
+impl TlsFront {
+    /// `clients`: asks each client for a certificate of this authority.
+    pub fn start(
+        target: SocketAddr,
+        authority: &Authority,
+        identity: &Identity,
+        clients: Option<&Authority>,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let port = listener.local_addr().expect("an address").port();
+        let acceptor = Arc::new(Mutex::new(acceptor(authority, identity, clients)));
+        let shown = Arc::clone(&acceptor);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async move {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                while let Ok((stream, _)) = listener.accept().await {
+                    let acceptor = shown.lock().expect("no panic").clone();
+                    tokio::spawn(forward(acceptor, stream, target));
+                }
+            });
+        });
+        TlsFront { port, acceptor }
+    }
+
+    /// Connections from now on are shown this.
+    pub fn show(&self, authority: &Authority, identity: &Identity) {
+        *self.acceptor.lock().expect("no panic") = acceptor(authority, identity, None);
+    }
+}
+
+fn acceptor(
     authority: &Authority,
     identity: &Identity,
     clients: Option<&Authority>,
-) -> u16 {
+) -> TlsAcceptor {
     let provider = Arc::new(ring_provider::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -99,22 +136,7 @@ pub fn start(
     let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).expect("a key");
     let chain = vec![leaf, authority.issuer.der().clone()];
     let config = builder.with_single_cert(chain, key).expect("a server");
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.set_nonblocking(true).expect("non-blocking");
-    let port = listener.local_addr().expect("an address").port();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(async move {
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(forward(acceptor.clone(), stream, target));
-            }
-        });
-    });
-    port
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A connection that fails is the client's affair.
