@@ -132,6 +132,11 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
         "Give it READ on the topic and the group; nothing was read or committed.",
     ),
     row(
+        "kafka.leftovers",
+        "What an earlier run of the task may have left open in Kafka could not be aborted for a minute: a coordinator or a leader was not there.",
+        "The task tries again by itself; look at the brokers if it goes on. Nothing is read meanwhile.",
+    ),
+    row(
         "kafka.transactions_refused",
         "The brokers do not allow the transaction: a missing permission, a transaction.timeout.ms above their transaction.max.timeout.ms, or brokers without transactions.",
         "Correct what the message names, or set `delivery: at_least_once`.",
