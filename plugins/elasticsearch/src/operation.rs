@@ -58,6 +58,8 @@ pub(crate) struct Operation {
     pub(crate) faults: u32,
     pub(crate) stored_at_last_fault: u64,
     pub(crate) answers_at_suspicion: Option<u64>,
+    /// Requests of this operation alone that were refused as a whole.
+    pub(crate) refused_alone: u32,
     /// The storm breaker has taken its rejection back.
     pub(crate) held_by_breaker: bool,
 }
@@ -145,6 +147,7 @@ impl OperationShaper {
             faults: 0,
             stored_at_last_fault: 0,
             answers_at_suspicion: None,
+            refused_alone: 0,
             held_by_breaker: false,
         })
     }

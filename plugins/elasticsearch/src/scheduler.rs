@@ -5,8 +5,8 @@
 //!   until that flight has a verdict for each of the lane's operations. Several operations of a lane may ride in one
 //!   flight only if all carry a version, since the server then keeps their order whichever of them is sent again.
 //! * An operation ends as stored, superseded or rejected, never by a timeout or a count of retries. Two rules convict on
-//!   evidence: a 400 for a request of this operation alone counts once another request was answered since it was
-//!   first suspected; an unexplained failure counts each time another document was stored since the last.
+//!   evidence: 400s for requests of this operation alone count from the third on, once another request was answered
+//!   since it was first suspected; an unexplained failure counts each time another document was stored since the last.
 
 mod items;
 mod whole_request;

@@ -85,6 +85,7 @@ impl Scheduler {
             operation.retries = operation.retries.saturating_add(1);
             // The answer speaks for itself: whatever the whole request was suspected of is settled.
             operation.answers_at_suspicion = None;
+            operation.refused_alone = 0;
             let most = attempts.entry(operation.lane).or_default();
             *most = operation.retries.min(BACKOFF_STEPS).max(*most);
         }

@@ -12,6 +12,9 @@ use crate::refusal::{Refusal, code};
 
 /// Attempts of one body that end in doubt, until its size or one of its operations is suspected.
 const STRIKES_MAX: u32 = 3;
+/// Requests of one operation alone that must be refused with 400 until it is guilty: a 400 by chance costs two requests
+/// then, and no document.
+const REFUSALS_ALONE: u32 = 3;
 /// No server breaks the connection over a smaller body for its size.
 const RESET_SUSPECT_BYTES: usize = 128 << 10;
 
@@ -99,25 +102,15 @@ impl Scheduler {
         }
     }
 
-    /// 400 for a whole request: halves it until the guilty operation stands alone. Without an answer to any other
-    /// request since, not the operation but the request may be at fault, and it waits. Where everything else waits
-    /// behind such operations no such answer can come: then it is enough that requests were answered before, and
-    /// that it was refused [`FAULTS_MAX`] times.
+    /// 400 for a whole request: halves it until the guilty operation stands alone, and rejects that.
     pub(super) fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let answers = self.answers;
-        let suspected = flight
-            .front_mut()
-            .iter_mut()
-            .map(|operation| *operation.answers_at_suspicion.get_or_insert(answers));
-        let suspected_at = suspected.min().unwrap_or(answers);
-        let nothing_else = self.ready.is_empty()
-            && self.in_flight == 0
-            && self.waiting.iter().all(Flight::is_suspect);
-        let proved = answers > suspected_at
-            || (nothing_else && answers > 0 && flight.failures_in_a_row >= FAULTS_MAX);
+        for operation in flight.front_mut() {
+            operation.answers_at_suspicion.get_or_insert(answers);
+        }
         if flight.front().len() > 1 {
             self.halve(flight, "bad_request");
-        } else if proved {
+        } else if self.is_proved_guilty(flight) {
             for operation in flight.take_front() {
                 let message = format!(
                     "Elasticsearch refuses any bulk with the {}: {reason}",
@@ -132,5 +125,25 @@ impl Scheduler {
             flight.rotate();
             self.fail_alone(flight, reason, now);
         }
+    }
+
+    /// Counts one more refusal of a request with one operation. It is the operation's fault once there were
+    /// [`REFUSALS_ALONE`], and another request was answered since it was first suspected: without such an answer the
+    /// request itself may be wrong. Where everything else waits behind such operations no answer can come: then it is
+    /// enough that requests were answered before, and that it was refused [`FAULTS_MAX`] times.
+    fn is_proved_guilty(&self, flight: &mut Flight) -> bool {
+        let nothing_else = self.ready.is_empty()
+            && self.in_flight == 0
+            && self.waiting.iter().all(Flight::is_suspect);
+        let failures_in_a_row = flight.failures_in_a_row;
+        let Some(operation) = flight.front_mut().first_mut() else {
+            return false;
+        };
+        operation.refused_alone = operation.refused_alone.saturating_add(1);
+        let others_pass = operation
+            .answers_at_suspicion
+            .is_some_and(|answers| self.answers > answers);
+        (others_pass && operation.refused_alone >= REFUSALS_ALONE)
+            || (nothing_else && self.answers > 0 && failures_in_a_row >= FAULTS_MAX)
     }
 }
