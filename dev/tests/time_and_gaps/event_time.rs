@@ -18,14 +18,7 @@ use super::stage::*;
 fn late_records_correct_a_window_until_allowed_lateness_has_passed() -> Result<()> {
     let scene = Scene::shared("late")?;
     create_timed(&scene, 1)?;
-    // Only records move the watermark: an hour's silence is no sign of anything.
-    let folder = folder(
-        &scene,
-        &Rules {
-            idle_grace: "1h",
-            allowed_lateness: "20s",
-        },
-    )?;
+    let folder = folder(&scene, &Rules::of_records("20s"))?;
     let mut host = Command::run(&folder, &scene.sla()).start_ready()?;
     let first_ms = window_start_ms(now_ms()) - 12 * WINDOW_MS;
     let at = |second: i64| first_ms + second * 1_000;
@@ -241,13 +234,7 @@ fn a_partition_far_ahead_waits_for_the_slowest() -> Result<()> {
     let scene = Scene::shared("ahead")?;
     create_timed(&scene, 2)?;
     // Only records move the watermark.
-    let folder = folder(
-        &scene,
-        &Rules {
-            idle_grace: "1h",
-            allowed_lateness: "5s",
-        },
-    )?;
+    let folder = folder(&scene, &Rules::of_records("5s"))?;
     let first_ms = now_ms() - 30 * MINUTE_MS;
     let write = |partition: i32, ms: i64| {
         let row = measured(partition, first_ms + ms, 7);

@@ -98,14 +98,7 @@ fn a_partition_that_was_added_while_stopped_is_read_too() -> Result<()> {
 fn a_partition_that_was_added_while_stopped_reopens_no_window() -> Result<()> {
     let scene = Scene::shared("reopens")?;
     create_timed(&scene, 2)?;
-    // Only records move the watermark: an hour's silence is no sign of anything.
-    let folder = folder(
-        &scene,
-        &Rules {
-            idle_grace: "1h",
-            allowed_lateness: "5s",
-        },
-    )?;
+    let folder = folder(&scene, &Rules::of_records("5s"))?;
     let first_ms = window_start_ms(now_ms()) - 20 * WINDOW_MS;
     let row = |partition: i32, second: i64| measured(partition, first_ms + second * 1_000, 7);
     let write = |rows: &[Row]| scene.kafka.write(&scene.reduced(), rows);

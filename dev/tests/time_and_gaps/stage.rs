@@ -34,6 +34,16 @@ pub struct Rules {
     pub allowed_lateness: &'static str,
 }
 
+impl Rules {
+    /// Only records move the watermark: an hour's silence is no sign of anything.
+    pub fn of_records(allowed_lateness: &'static str) -> Rules {
+        Rules {
+            idle_grace: "1h",
+            allowed_lateness,
+        }
+    }
+}
+
 /// The scene's topology with these rules.
 pub fn folder(scene: &Scene, rules: &Rules) -> Result<Folder> {
     scene.folder(|topology| {

@@ -29,16 +29,14 @@ impl Task<'_> {
         let is_open_to_strangers =
             |source: &&Source| self.election.is_some() || !source.kafka.is_grouped_by_broker();
         let sources = self.context.pipeline.sources.iter();
-        let strangers = sources.filter(is_open_to_strangers).map(stranger_in);
-        let strangers = strangers.collect::<Result<Vec<_>, TaskError>>()?;
+        let groups = sources
+            .filter(is_open_to_strangers)
+            .map(offset_of_a_stranger);
+        let groups = groups.collect::<Result<Vec<GroupOffsets>, TaskError>>()?;
         for _ in 0..LEFTOVER_TRIES {
             if self.context.signals.is_draining() {
                 return Ok(());
             }
-            let groups = strangers
-                .iter()
-                .map(|(consumer, offset)| consumer.for_transaction(std::slice::from_ref(offset)));
-            let groups: Vec<GroupOffsets> = groups.collect::<Result<_, _>>()?;
             let mut waiting = self.until_the_drain();
             let partitions = open_partitions(self.context, &mut waiting)?;
             let mut producers = self.producers.borrow_mut();
@@ -73,9 +71,9 @@ pub(super) fn write_missing_markers(
     Ok(producers.abort_leftovers(&partitions, &[], waiting)?)
 }
 
-/// Who takes part in a source's group without being a member: its offsets in a transaction are taken from anybody. The
-/// offset may be any, it is aborted.
-fn stranger_in(source: &Source) -> Result<(GroupConsumer, NextOffset), TaskError> {
+/// An offset for a source's group from somebody who is no member: in a transaction the group takes it. It may be any, it is
+/// aborted.
+fn offset_of_a_stranger(source: &Source) -> Result<GroupOffsets, TaskError> {
     let properties = &source.kafka.consumer;
     let consumer = GroupConsumer::without_membership(properties, &source.group, thread::current())?;
     let topic = source.topics.first().cloned().unwrap_or_default();
@@ -84,11 +82,11 @@ fn stranger_in(source: &Source) -> Result<(GroupConsumer, NextOffset), TaskError
         offset: 0,
         metadata: String::new(),
     };
-    Ok((consumer, offset))
+    Ok(consumer.for_transaction(&[offset])?)
 }
 
 /// Partitions that the pipeline writes to and that have an open transaction, looked at twice: markers follow the answer
-/// to an abort. None where the caller gave up.
+/// to an abort. Empty where the caller gave up.
 fn open_partitions(
     context: &TaskContext,
     waiting: Waiting<'_>,
