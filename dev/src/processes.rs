@@ -8,6 +8,8 @@ use anyhow::Result;
 /// One process, as far as anyone here asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
+    /// `R`unning, `S`leeping, s`T`opped, ...
+    pub state: char,
     pub parent: u32,
     /// User and system time in clock ticks, with that of its ended children.
     pub ticks: u64,
@@ -31,13 +33,14 @@ pub fn all() -> Result<BTreeMap<u32, Process>> {
     Ok(processes)
 }
 
-/// proc_pid_stat(5): fields 4 (parent) and 14 to 17 (utime, stime, cutime, cstime).
+/// proc_pid_stat(5): fields 3 (state), 4 (parent) and 14 to 17 (utime, stime, cutime, cstime).
 fn parse_stat(stat: &str) -> Option<Process> {
     // The second field may contain spaces and parentheses; the last one closes it.
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     let times = fields.get(11..15)?.iter();
     Some(Process {
+        state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         ticks: times.filter_map(|field| field.parse::<u64>().ok()).sum(),
     })
@@ -51,6 +54,7 @@ mod tests {
     fn a_stat_line_is_read_past_a_strange_name() {
         let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5";
         let process = Process {
+            state: 'S',
             parent: 7,
             ticks: 100,
         };

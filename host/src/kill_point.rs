@@ -1,7 +1,8 @@
 //! Places at which a test ends the process (SIGKILL, as a lost machine would), to prove the invariants that the places
 //! are named after. Without the feature `kill-points` they are empty functions.
 //!
-//! `WEIR_KILL_AT=name` ends the process when it first comes to the place, `name:3` the third time.
+//! `WEIR_KILL_AT=name` ends the process when it first comes to the place, `name:3` the third time. `WEIR_STOP_AT` makes it
+//! stand still there (SIGSTOP), as a machine does that is suspended, until somebody continues it.
 
 use std::time::Duration;
 
@@ -42,27 +43,30 @@ mod armed {
 
     static VISITS: AtomicU32 = AtomicU32::new(0);
 
-    /// Ends the process here if it was asked to.
+    /// Ends the process here, or stops it, if it was asked to.
     pub fn kill_point(name: &'static str) {
-        if is_due(name) {
-            kill();
+        if is_due("WEIR_KILL_AT", name) {
+            send(Signal::KILL);
+        }
+        if is_due("WEIR_STOP_AT", name) {
+            send(Signal::STOP);
         }
     }
 
     /// Ends the process within `delay_max` if it was asked to, while the caller goes on.
     pub fn kill_during(name: &'static str, delay_max: Duration) {
-        if !is_due(name) {
+        if !is_due("WEIR_KILL_AT", name) {
             return;
         }
         let delay = delay_max.mul_f64(fastrand::f64());
         thread::spawn(move || {
             thread::sleep(delay);
-            kill();
+            send(Signal::KILL);
         });
     }
 
-    fn is_due(name: &str) -> bool {
-        let Ok(wanted) = std::env::var("WEIR_KILL_AT") else {
+    fn is_due(variable: &str, name: &str) -> bool {
+        let Ok(wanted) = std::env::var(variable) else {
             return false;
         };
         let (place, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
@@ -70,7 +74,7 @@ mod armed {
         is_here && VISITS.fetch_add(1, Ordering::Relaxed) + 1 == nth.parse().unwrap_or(1)
     }
 
-    fn kill() {
-        let _ = kill_process(getpid(), Signal::KILL);
+    fn send(signal: Signal) {
+        let _ = kill_process(getpid(), signal);
     }
 }

@@ -221,6 +221,15 @@ impl Host {
         self.process.signal(signal.raw())
     }
 
+    /// Waits until the process stands still (SIGSTOP).
+    pub fn wait_stopped(&self, timeout: Duration) -> Result<()> {
+        wait_until("the host to stand still", timeout, || {
+            let all = processes::all().map_err(|error| format!("{error:#}"))?;
+            let state = all.get(&self.id()).map(|process| process.state);
+            (state == Some('T')).then_some(()).ok_or(format!("{state:?}"))
+        })
+    }
+
     /// The exit code, if it has ended.
     pub fn try_exit(&mut self) -> Result<Option<i32>> {
         Ok(self.process.try_wait()?.map(exit_code))
