@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Every place, in the order of a commit; `dev/tests/kill_points.rs` visits them all.
+/// Every place, in the order of a commit; `dev/tests/end_to_end/kill_points.rs` visits them all.
 pub const KILL_POINTS: &[&str] = &[
     "before_flush",
     "after_flush",

@@ -226,7 +226,9 @@ impl Host {
         wait_until("the host to stand still", timeout, || {
             let all = processes::all().map_err(|error| format!("{error:#}"))?;
             let state = all.get(&self.id()).map(|process| process.state);
-            (state == Some('T')).then_some(()).ok_or(format!("{state:?}"))
+            (state == Some('T'))
+                .then_some(())
+                .ok_or(format!("{state:?}"))
         })
     }
 

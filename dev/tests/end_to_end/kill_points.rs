@@ -16,31 +16,22 @@ use weir_dev::scene::{Scene, sample_rows};
 
 /// A killed transaction is aborted after 5 s, and all scenes share two cores.
 const SETTLED: Duration = Duration::from_secs(180);
-/// Scenes that run side by side: most of their time is waiting.
-const SIDE_BY_SIDE: usize = 5;
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
 
 /// A place and its visit at which the host ends.
 type Place = &'static str;
 
-/// Runs the scenes, some at a time; the error names every place that failed.
-fn visit(places: &[Place], scene: fn(Place) -> Result<()>) -> Result<()> {
-    let mut failed = Vec::new();
-    for places in places.chunks(SIDE_BY_SIDE) {
-        let threads: Vec<_> = places
-            .iter()
-            .map(|&place| (place, thread::spawn(move || scene(place))))
-            .collect();
-        for (place, thread) in threads {
-            let answer = thread.join().map_err(|_| anyhow!("panicked"));
-            if let Err(error) = answer.and_then(|answer| answer) {
-                failed.push(format!("{place}: {error:#}"));
+/// One test for each place, named after it.
+macro_rules! killed_at_each {
+    ($scene:path: $($name:ident: $place:literal,)*) => {
+        $(
+            #[test]
+            fn $name() -> Result<()> {
+                $scene($place)
             }
-        }
-    }
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    Ok(())
+        )*
+    };
 }
 
 fn quick_aborts(topology: &mut Value) {
@@ -122,21 +113,22 @@ fn reduce_is_killed(place: Place) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn kafka_to_kafka_is_exactly_once_wherever_a_host_is_killed() -> Result<()> {
-    let places = [
-        "before_flush:2",
-        "after_flush",
-        "in_transaction:2",
-        "after_offsets_sent",
-        "after_offsets_sent:2",
-        "during_commit",
-        "during_commit:2",
-        "after_commit",
-        "after_commit:3",
-        "in_revoke",
-    ];
-    visit(&places, reduce_is_killed)
+/// Kafka to Kafka is exactly once wherever a host is killed (I4, I6).
+mod reduced {
+    use super::*;
+
+    killed_at_each! { reduce_is_killed:
+        before_flush: "before_flush:2",
+        after_flush: "after_flush",
+        in_transaction: "in_transaction:2",
+        after_offsets_sent: "after_offsets_sent",
+        after_offsets_sent_again: "after_offsets_sent:2",
+        during_commit: "during_commit",
+        during_commit_again: "during_commit:2",
+        after_commit: "after_commit",
+        after_third_commit: "after_commit:3",
+        in_revoke: "in_revoke",
+    }
 }
 
 fn windows_are_killed(place: Place) -> Result<()> {
@@ -180,30 +172,32 @@ fn windows_are_killed_under(place: Place, delivery: Option<&str>) -> Result<()> 
     Ok(())
 }
 
-#[test]
-fn windows_are_the_same_wherever_their_host_is_killed() -> Result<()> {
-    let places = [
-        "before_flush:3",
-        "after_flush:2",
-        "in_transaction:2",
-        "checkpoint_written",
-        "checkpoint_written:3",
-        "after_offsets_sent:2",
-        "during_commit:2",
-        "after_commit:2",
-        "in_restore",
-        "in_take_over",
-    ];
-    visit(&places, windows_are_killed)
+/// Windows are the same wherever their host is killed (I3, I5, I7).
+mod windows {
+    use super::*;
+
+    killed_at_each! { windows_are_killed:
+        before_flush: "before_flush:3",
+        after_flush: "after_flush:2",
+        in_transaction: "in_transaction:2",
+        checkpoint_written: "checkpoint_written",
+        checkpoint_written_third: "checkpoint_written:3",
+        after_offsets_sent: "after_offsets_sent:2",
+        during_commit: "during_commit:2",
+        after_commit: "after_commit:2",
+        in_restore: "in_restore",
+        in_take_over: "in_take_over",
+    }
 }
 
-#[test]
-fn windows_are_the_same_without_transactions_too() -> Result<()> {
-    let places = [
-        "in_transaction:2",
-        "checkpoint_written",
-        "checkpoint_written:2",
-        "after_commit",
-    ];
-    visit(&places, windows_are_killed_at_least_once)
+/// Without transactions too (I3).
+mod windows_at_least_once {
+    use super::*;
+
+    killed_at_each! { windows_are_killed_at_least_once:
+        in_transaction: "in_transaction:2",
+        checkpoint_written: "checkpoint_written",
+        checkpoint_written_again: "checkpoint_written:2",
+        after_commit: "after_commit",
+    }
 }

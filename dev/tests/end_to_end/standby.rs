@@ -116,7 +116,6 @@ fn a_standby_host_takes_over_and_the_windows_are_the_same() -> Result<()> {
     Ok(())
 }
 
-
 /// Somebody else is active by then. A host that wakes up without anything begun just stands by.
 #[test]
 fn an_active_host_that_stood_still_stands_by() -> Result<()> {
@@ -173,7 +172,10 @@ fn the_commit_of_a_former_active_host_is_refused() -> Result<()> {
     let restart = pair.first.wait_event("task_restarts", SETTLED)?;
     let reason = restart["reason"].as_str().unwrap_or_default();
     println!("refused: {reason}");
-    ensure!(!reason.contains("host.stand_by"), "it never tried: {restart}");
+    ensure!(
+        !reason.contains("host.stand_by"),
+        "it never tried: {restart}"
+    );
     scene.kafka.wait_settled(&group.0, &group.1, SETTLED)?;
     ensure!(pair.second.log.count(&["task_restarts"]) == 0);
     // The state that the first one takes over is the second one's.

@@ -93,7 +93,9 @@ impl Held {
 /// A host joins while the first one's documents are on their way: all of them are answered and committed before their
 /// partitions are given up, so nothing is read twice.
 fn revoked_partitions_are_finished(test: &str, delivery: Delivery) -> Result<()> {
-    let held = Held::new(test, |pipeline| pipeline["delivery"] = json!(name(delivery)))?;
+    let held = Held::new(test, |pipeline| {
+        pipeline["delivery"] = json!(name(delivery))
+    })?;
     let mut first = held.start()?;
     first.wait_ready()?;
     held.write_and_hold()?;
@@ -138,7 +140,9 @@ fn revoked_partitions_are_finished_at_least_once() -> Result<()> {
 /// joins anew.
 #[test]
 fn nothing_of_lost_partitions_is_committed() -> Result<()> {
-    let held = Held::new("lost", |pipeline| pipeline["delivery"] = json!("at_least_once"))?;
+    let held = Held::new("lost", |pipeline| {
+        pipeline["delivery"] = json!("at_least_once")
+    })?;
     let mut stopped = held.start()?;
     stopped.wait_ready()?;
     held.write_and_hold()?;
