@@ -8,9 +8,10 @@ use anyhow::Result;
 /// One process, as far as anyone here asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// `R`unning, `S`leeping, s`T`opped, ...
+    /// `R`unning, `S`leeping, s`T`opped; `Z`: ended, and not reaped yet.
     pub state: char,
     pub parent: u32,
+    pub group: u32,
     /// User and system time in clock ticks, with that of its ended children.
     pub ticks: u64,
 }
@@ -33,7 +34,13 @@ pub fn all() -> Result<BTreeMap<u32, Process>> {
     Ok(processes)
 }
 
-/// proc_pid_stat(5): fields 3 (state), 4 (parent) and 14 to 17 (utime, stime, cutime, cstime).
+/// Whether a process of this group has not ended yet.
+pub fn group_lives(group: u32) -> bool {
+    let lives = |process: &Process| process.group == group && process.state != 'Z';
+    all().is_ok_and(|processes| processes.values().any(lives))
+}
+
+/// proc_pid_stat(5): fields 3 (state), 4 (parent), 5 (group) and 14 to 17 (utime, stime, cutime, cstime).
 fn parse_stat(stat: &str) -> Option<Process> {
     // The second field may contain spaces and parentheses; the last one closes it.
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -42,6 +49,7 @@ fn parse_stat(stat: &str) -> Option<Process> {
     Some(Process {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
         ticks: times.filter_map(|field| field.parse::<u64>().ok()).sum(),
     })
 }
@@ -52,10 +60,11 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_past_a_strange_name() {
-        let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5";
+        let line = "42 (a ) b) Z 7 41 42 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 5";
         let process = Process {
-            state: 'S',
+            state: 'Z',
             parent: 7,
+            group: 41,
             ticks: 100,
         };
         assert_eq!(parse_stat(line), Some(process));

@@ -158,7 +158,7 @@ fn documents_come_back_with_their_versions() -> Result<()> {
 fn an_elasticsearch_with_security_refuses_strangers_and_keeps_its_data() -> Result<()> {
     let mut server = ElasticsearchServer::start(ElasticsearchOptions {
         password: Some("a-password".to_owned()),
-        tls: None,
+        ..ElasticsearchOptions::default()
     })?;
     let stranger = Index::at(&server.url(), "docs");
     ensure!(

@@ -39,6 +39,11 @@ impl Index {
         }
     }
 
+    /// Of the server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -136,38 +136,34 @@ impl Kafka {
 
     /// The end offsets over one connection, for a caller that looks often.
     pub fn watermarks(&self, topic: &str) -> Result<Watermarks> {
-        Ok(Watermarks {
-            client: self.config().create()?,
-            topic: topic.to_owned(),
-            partitions: self.partitions(topic)?,
-        })
+        self.watermarks_as("read_committed", topic)
     }
 
     /// Waits until no transaction is open on `topic`: what a killed host has left open hides everything behind it.
     pub fn wait_stable(&self, topic: &str, timeout: Duration) -> Result<()> {
-        let partitions = self.partitions(topic)?;
-        let client = |isolation: &str| -> Result<BaseConsumer> {
-            let mut config = self.config();
-            Ok(config.set("isolation.level", isolation).create()?)
-        };
-        let stable = client("read_committed")?;
-        let all = client("read_uncommitted")?;
+        let stable = self.watermarks_as("read_committed", topic)?;
+        let all = self.watermarks_as("read_uncommitted", topic)?;
         wait_until(&format!("no open transaction on {topic}"), timeout, || {
-            for partition in &partitions {
-                let end = |client: &BaseConsumer| {
-                    let bounds = client.fetch_watermarks(topic, *partition, REQUEST_TIMEOUT);
-                    bounds
-                        .map(|(_, end)| end)
-                        .map_err(|error| error.to_string())
-                };
-                let (stable, end) = (end(&stable)?, end(&all)?);
-                if stable < end {
-                    return Err(format!(
-                        "{topic}-{partition} is stable to {stable} of {end}"
-                    ));
-                }
+            let seen = |error: anyhow::Error| format!("{error:#}");
+            let (stable, all) = (stable.ends().map_err(seen)?, all.ends().map_err(seen)?);
+            match stable == all {
+                true => Ok(()),
+                false => Err(format!("stable to {stable:?} of {all:?}")),
             }
-            Ok(())
+        })
+    }
+
+    /// The end offsets by partition, open transactions included.
+    pub fn ends_with_open(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        self.watermarks_as("read_uncommitted", topic)?.ends()
+    }
+
+    fn watermarks_as(&self, isolation: &str, topic: &str) -> Result<Watermarks> {
+        let mut config = self.config();
+        Ok(Watermarks {
+            client: config.set("isolation.level", isolation).create()?,
+            topic: topic.to_owned(),
+            partitions: self.partitions(topic)?,
         })
     }
 

@@ -87,7 +87,9 @@ pub(super) fn for_each(
         .set("group.id", "weir-dev-reader")
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
-        .set("enable.partition.eof", "true");
+        .set("enable.partition.eof", "true")
+        // The end of a partition is told by an empty answer, which a broker holds back for so long.
+        .set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create()?;
     let mut assignment = TopicPartitionList::new();
     for &partition in partitions {

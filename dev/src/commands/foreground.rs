@@ -30,7 +30,7 @@ pub fn elasticsearch(arguments: ElasticsearchArguments) -> Result<ExitCode> {
     let signals = Signals::catch()?;
     let mut server = ElasticsearchServer::start(ElasticsearchOptions {
         password: arguments.password,
-        tls: None,
+        ..ElasticsearchOptions::default()
     })?;
     println!("{}", server.url());
     wait_for_the_end(server.process_mut(), &signals)?;

@@ -76,6 +76,19 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// What `weir validate --format json` found: code and message of each.
+    pub fn diagnostics(&self) -> Result<Vec<(String, String)>> {
+        let found: Vec<Value> =
+            serde_json::from_str(&self.stdout).with_context(|| format!("no list in {self:?}"))?;
+        let text = |of: &Value| of.as_str().map(str::to_owned).unwrap_or_default();
+        let found = found.iter();
+        Ok(found
+            .map(|of| (text(&of["code"]), text(&of["message"])))
+            .collect())
+    }
+}
+
 /// A running host. Dropping it kills it.
 #[derive(Debug)]
 pub struct Host {

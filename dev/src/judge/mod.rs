@@ -8,6 +8,7 @@ mod percentile;
 mod reduced;
 mod report;
 mod rfc3339;
+mod stored;
 mod visit;
 mod windows;
 
@@ -15,5 +16,6 @@ pub use dead_letters::{DeadLetterRules, check_dead_letter};
 pub use percentile::percentile;
 pub use reduced::{Delivery, ReduceCase};
 pub use report::Report;
+pub use stored::{Documents, StoredCase};
 pub use visit::{Verdict, Visit, verdict};
 pub use windows::{WindowCase, WindowRules, timestamp_text};

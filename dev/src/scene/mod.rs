@@ -3,6 +3,7 @@
 
 mod sample;
 mod servers;
+mod store;
 
 use std::collections::BTreeMap;
 use std::process;
@@ -17,6 +18,7 @@ use crate::judge::{Delivery, ReduceCase, Report, WindowCase, WindowRules};
 
 pub use sample::{sample_lines, sample_rows};
 pub use servers::{shared_elasticsearch, shared_kafka};
+pub use store::StoreScene;
 
 /// Windows of tests: short, so that they close soon; several per run.
 pub const WINDOW_SIZE_S: i64 = 5;
@@ -91,7 +93,12 @@ impl Scene {
     }
 
     pub fn index(&self) -> Index {
-        Index::at(&self.elasticsearch, &self.name("sla"))
+        self.index_named("sla")
+    }
+
+    /// Another index of this scene.
+    pub fn index_named(&self, what: &str) -> Index {
+        Index::at(&self.elasticsearch, &self.name(what))
     }
 
     /// Both pipelines as the repository's topology has them, with short windows. JSON is YAML.

@@ -36,6 +36,8 @@ pub struct ElasticsearchOptions {
     pub password: Option<String>,
     /// Speaks TLS on the HTTP port; needs `password`.
     pub tls: Option<TlsFiles>,
+    /// Files of its `config` folder by name, such as users and roles.
+    pub config_files: Vec<(&'static str, String)>,
 }
 
 /// PEM texts of the HTTP port's TLS.
@@ -142,8 +144,11 @@ impl ElasticsearchServer {
             port: 0,
             transport_port: 0,
         };
+        let config = server.home().join("config");
+        for (name, content) in &server.options.config_files {
+            fs::write(config.join(name), content)?;
+        }
         if let Some(tls) = &server.options.tls {
-            let config = server.home().join("config");
             fs::write(config.join("http.crt"), &tls.certificate)?;
             fs::write(config.join("http.key"), &tls.key)?;
             fs::write(config.join("ca.crt"), &tls.authority)?;

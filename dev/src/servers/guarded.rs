@@ -15,7 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::processes;
 
 const GUARD: &str = r#"
 exec 3<&0 0</dev/null
@@ -119,9 +121,9 @@ impl Guarded {
         let _ = kill_process_group(group, Signal::KILL);
         self.lifeline = None;
         let _ = self.child.wait();
-        // Grandchildren become zombies of init, which in a container may not reap them: bounded.
+        // Zombies do not count: grandchildren are init's, which in a container may reap them late or never.
         let deadline = Instant::now() + Duration::from_secs(5);
-        while test_kill_process_group(group).is_ok() && Instant::now() < deadline {
+        while processes::group_lives(self.id()) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(POLL_INTERVAL_MS));
         }
     }

@@ -6,4 +6,5 @@ mod process;
 mod soak;
 
 pub use bench::{BenchOptions, BenchRow, bench};
+pub use faults::{POISON, poison};
 pub use soak::{SoakOptions, SoakReport, soak};

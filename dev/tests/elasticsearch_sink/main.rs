@@ -1,9 +1,10 @@
-//! The Elasticsearch sink alone, against a real server with security and TLS on: the answers that the
+//! The Elasticsearch sink, mostly alone, against a real server with security and TLS on: the answers that the
 //! scripted store of its own tests imitates come from the original here.
 
 mod bridge;
 mod comparison;
 mod methods;
+mod online;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bridge::Authority;
 use serde_json::{Value, json};
 use weir_dev::client::Index;
+use weir_dev::scene::{Scene, shared_kafka};
 use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
 use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
@@ -30,6 +32,8 @@ struct Target {
     /// Holds the sink's files.
     folder: tempfile::TempDir,
     agent: ureq::Agent,
+    /// Names in the shared Kafka.
+    scene: Scene,
 }
 
 impl Target {
@@ -38,6 +42,7 @@ impl Target {
         let server = ElasticsearchServer::start(ElasticsearchOptions {
             password: Some(PASSWORD.to_owned()),
             tls: Some(authority.sign("127.0.0.1")?),
+            config_files: online::limited_user(),
         })?;
         let bridge_port = authority.bridge(([127, 0, 0, 1], server.port()).into())?;
         let folder = tempfile::tempdir()?;
@@ -54,6 +59,7 @@ impl Target {
             bridge_port,
             folder,
             agent,
+            scene: Scene::on("sink", &shared_kafka()?, ""),
         };
         target.wait_until_it_answers()?;
         Ok(target)
@@ -217,6 +223,8 @@ fn a_real_server_answers_as_the_scripted_one() -> Result<()> {
     methods::a_strict_mapping_trips_the_breaker(&target)?;
     methods::fingerprints_and_client_certificates_are_taken(&target)?;
     methods::the_target_is_checked_without_its_root(&target)?;
+    online::validate_online_says_what_would_keep_documents_waiting(&target)?;
+    online::a_missing_privilege_is_waited_for(&target)?;
     comparison::the_scripted_store_answers_as_the_server(&target)?;
     a_killed_server_loses_and_doubles_nothing(&mut target)
 }

@@ -187,6 +187,5 @@ pub fn the_target_is_checked_without_its_root(target: &Target) -> Result<()> {
             && found[2].contains("index.translog.durability"),
         "{found:?}"
     );
-    // Users with fewer rights cannot be made: this build lacks what the index of users needs.
     Ok(())
 }

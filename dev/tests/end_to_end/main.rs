@@ -15,5 +15,6 @@ mod panics;
 mod rebalance;
 mod restore;
 mod shutdown;
+mod sink_in_host;
 mod standby;
 mod time_and_gaps;

@@ -3,27 +3,76 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
-use weir_dev::client::{Row, wait_until};
+use serde_json::{Value, json};
+use weir_dev::client::{Index, Row, wait_until};
 use weir_dev::host::Command;
-use weir_dev::judge::Delivery;
+use weir_dev::judge::{Delivery, Report, StoredCase};
 use weir_dev::scene::Scene;
 
 use super::stage::*;
 
 fn visit(n: i64, partition: i32) -> Row {
     let value = json!({ "visit_id": format!("v{n}"), "event_time": 1_717_200_000 + n });
-    Row::keyed(format!("k{}", n % 7), value.to_string()).on(partition)
+    Row::keyed(format!("k{partition}-{}", n % 7), value.to_string()).on(partition)
 }
 
 fn visits(count: i64, partition: i32) -> Vec<Row> {
     (0..count).map(|n| visit(n, partition)).collect()
 }
 
+/// A pipeline beside the scene's two, which writes each visit as the document of its key.
+struct Copies {
+    pipeline: String,
+    group: String,
+    index: Index,
+}
+
+impl Copies {
+    fn of(scene: &Scene) -> Copies {
+        Copies {
+            pipeline: scene.name("copies"),
+            group: scene.name("copies_reader"),
+            index: scene.index_named("copies"),
+        }
+    }
+
+    fn add_to(&self, scene: &Scene, topology: &mut Value) {
+        topology["pipelines"][&self.pipeline] = json!({
+            "sources": { "visits": {
+                "type": "kafka", "topics": [scene.visits()], "group": self.group,
+            } },
+            "sinks": { "copies": {
+                "type": "elasticsearch", "from": "visits",
+                "config": { "urls": [self.index.url()], "index": self.index.name() },
+            } },
+            "on_error": { "policy": "dead_letter" },
+        });
+    }
+
+    fn judge(&self, scene: &Scene) -> Result<Report> {
+        let (kafka, visits) = (&scene.kafka, scene.visits());
+        kafka.wait_settled(&self.group, &visits, SETTLED)?;
+        let documents = self.index.documents()?.into_values();
+        let documents =
+            documents.map(|found| (found.id, (found.version, found.source.to_string())));
+        StoredCase {
+            source: &kafka.read(&visits)?,
+            documents: &documents.collect(),
+            dead_letters: &kafka.read_all(&format!("{}.dlq", self.pipeline))?,
+            pipeline: &self.pipeline,
+            is_bad: &|_| false,
+            delivery: Delivery::ExactlyOnce,
+        }
+        .judge()
+        .into_result()
+    }
+}
+
 /// I1, I2: an offset that holds no record is passed over. Compaction's gaps, control records and aborted records are
-/// neither lost nor counted, and the lag ends at nothing although the last offset is a marker.
+/// neither lost nor counted, and the lag ends at nothing although the last offset is a marker; through transforms and
+/// straight into Elasticsearch.
 #[test]
-fn gaps_of_compaction_and_markers_are_no_records() -> Result<()> {
+fn case_41_gaps_of_compaction_and_markers_are_no_records() -> Result<()> {
     let scene = Scene::shared("compacted")?;
     let config = [
         ("cleanup.policy", "compact"),
@@ -67,11 +116,14 @@ fn gaps_of_compaction_and_markers_are_no_records() -> Result<()> {
             false => transaction.abort()?,
         }
     }
-    let folder = scene.folder(|_| {})?;
+    let copies = Copies::of(&scene);
+    let folder = scene.folder(|topology| copies.add_to(&scene, topology))?;
     let mut reduce = Command::run(&folder, &scene.reduce()).start_ready()?;
     let mut sla = Command::run(&folder, &scene.sla()).start_ready()?;
+    let mut copying = Command::run(&folder, &copies.pipeline).start_ready()?;
     scene.wait_reduced(SETTLED)?;
     scene.wait_measured(SETTLED)?;
+    copies.judge(&scene)?;
     let readable = scene.kafka.count(&scene.visits())?;
     let report = scene.judge_reduced(Delivery::ExactlyOnce)?;
     ensure!(
@@ -79,17 +131,21 @@ fn gaps_of_compaction_and_markers_are_no_records() -> Result<()> {
         "{readable} readable: {report}"
     );
     scene.judge_windows()?;
-    for host in [&reduce, &sla] {
+    for host in [&reduce, &sla, &copying] {
         wait_sum(host, "weir_source_lag_records", 0.0)?;
         wait_sum(host, "weir_source_lost_records_total", 0.0)?;
     }
-    #[allow(clippy::cast_precision_loss)]
-    let metrics = reduce.wait_balanced(readable as f64)?;
-    let read = metrics.sum("weir_source_records_total", &[]);
-    #[allow(clippy::cast_precision_loss)]
-    let is_exact = (read - readable as f64).abs() < f64::EPSILON;
-    ensure!(is_exact, "{read} read, {readable} readable");
-    ensure!(reduce.drain()? == 0 && sla.drain()? == 0);
+    for host in [&reduce, &copying] {
+        #[allow(clippy::cast_precision_loss)]
+        let metrics = host.wait_balanced(readable as f64)?;
+        let read = metrics.sum("weir_source_records_total", &[]);
+        #[allow(clippy::cast_precision_loss)]
+        let is_exact = (read - readable as f64).abs() < f64::EPSILON;
+        ensure!(is_exact, "{read} read, {readable} readable");
+    }
+    for host in [&mut reduce, &mut sla, &mut copying] {
+        ensure!(host.drain()? == 0);
+    }
     Ok(())
 }
 
