@@ -162,6 +162,15 @@ const TABLE: &[Row] = &[
     row((0, u16::MAX), Any, Faulted),
 ];
 
+/// Every `error.type` that a row names.
+pub(crate) fn named_error_types() -> impl Iterator<Item = &'static str> {
+    let named = TABLE.iter().filter_map(|row| match row.error_type {
+        OneOf(names) => Some(names),
+        Any | Absent => None,
+    });
+    named.flatten().copied()
+}
+
 impl ErrorType {
     fn fits(self, error_type: Option<&str>) -> bool {
         match self {
@@ -292,16 +301,7 @@ mod tests {
 
     #[test]
     fn only_a_success_without_error_counts_as_stored() {
-        let types: Vec<&str> = TABLE
-            .iter()
-            .filter_map(|row| match row.error_type {
-                OneOf(names) => Some(names),
-                Any | Absent => None,
-            })
-            .flatten()
-            .copied()
-            .chain(["never_heard_of"])
-            .collect();
+        let types: Vec<&str> = named_error_types().chain(["never_heard_of"]).collect();
         for status in 0..=1_000 {
             let bare = classify_item(Action::Index, status, None, None);
             assert_eq!(bare == Stored, (200..300).contains(&status), "{status}");

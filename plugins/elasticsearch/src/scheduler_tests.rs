@@ -818,8 +818,10 @@ fn what_is_counted_balances_at_every_step() {
         }
         let mut numbers = scheduler.take_numbers(now);
         totals.absorb(&mut numbers);
-        let pending = scheduler.accepted.values().sum::<usize>() as u64;
-        assert_eq!(ended(&totals) + pending, (round + 1) * 20);
+        let pending = totals.gauge(SinkMetric::PendingRecords, "");
+        assert_eq!(pending, Some((round + 1) * 20 - ended(&totals)));
+        let accepted = totals.count(SinkMetric::RecordsAccepted, "");
+        assert_eq!(accepted, (round + 1) * 20);
     }
     assert_eq!(totals.count(SinkMetric::Items, "superseded"), 40);
     assert_eq!(totals.count(SinkMetric::Items, "rejected"), 40);

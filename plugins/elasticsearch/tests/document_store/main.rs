@@ -27,6 +27,7 @@ mod access;
 mod answers;
 mod bench;
 mod methods;
+mod numbers;
 mod outages;
 mod preflight;
 mod tls;
