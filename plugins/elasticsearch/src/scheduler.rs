@@ -403,9 +403,4 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-#[path = "scheduler_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "scheduler_random_tests.rs"]
-mod random_tests;

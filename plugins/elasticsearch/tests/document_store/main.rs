@@ -13,7 +13,7 @@
 //! of the environment · 58 a trickling answer
 //!
 //! Unit tests beside the code: 49 ids of the server (`write_plan.rs`), 59 a clock that jumps (`index_name.rs`: no clock is
-//! asked for a name, an id or a version, and waits use the monotonic one), 60 random faults (`scheduler_random_tests.rs`;
+//! asked for a name, an id or a version, and waits use the monotonic one), 60 random faults (`src/scheduler/tests/random.rs`;
 //! a million records: `weir-dev sink-soak`), and the scheduler's side of many of the above.
 //!
 //! Not here, and why:
