@@ -18,7 +18,7 @@ const OTHER: &str = "other";
 
 /// `None` for an item without error.
 pub(crate) fn label(item: &Item) -> Option<&'static str> {
-    if item.failure_store.as_deref() == Some("used") {
+    if item.is_in_failure_store() {
         return Some(FAILURE_STORE);
     }
     let error_type = item.error.as_ref()?.error_type();

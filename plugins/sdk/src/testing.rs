@@ -421,6 +421,14 @@ impl SinkHarness {
         })
     }
 
+    /// The last call; a sink says by errors that it takes nothing any more.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.object
+            .stop()
+            .into_result()
+            .map_err(|error| error.message.to_string())
+    }
+
     /// Everything reported so far; kept until taken with `std::mem::take`.
     pub fn settlements(&mut self) -> &mut Settlements {
         &mut self.settlements

@@ -227,13 +227,17 @@ fn class_of(operation: &Operation, item: &Item) -> ItemClass {
         operation.action,
         item.status,
         error_type,
-        item.failure_store.as_deref(),
+        item.is_in_failure_store(),
     )
 }
 
 fn describe(item: &Item) -> String {
     match &item.error {
         Some(error) => format!("status {}, {}", item.status, error.describe()),
+        None if item.is_in_failure_store() => format!(
+            "status {}, but it went to the data stream's failure store",
+            item.status
+        ),
         None => format!("status {}", item.status),
     }
 }

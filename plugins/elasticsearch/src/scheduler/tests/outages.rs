@@ -114,3 +114,50 @@ fn a_blocked_document_is_no_outage_while_others_are_stored() {
         assert_eq!(scheduler.pace.not_before(), None, "{seq}");
     }
 }
+
+#[test]
+fn case_5_ten_minutes_of_429_keep_everything_and_ask_seldom() {
+    const OUTAGE: Duration = Duration::from_secs(600);
+    for whole in [true, false] {
+        let mut scheduler = scheduler(limits());
+        offer_many(&mut scheduler, 500);
+        let start = Instant::now();
+        let mut now = start;
+        let (mut requests, mut longest_pause) = (0, Duration::ZERO);
+        while now < start + OUTAGE {
+            let flights: Vec<Flight> = std::iter::from_fn(|| scheduler.launch(now)).collect();
+            assert!(requests == 0 || flights.len() <= 1, "one probe at a time");
+            for flight in flights {
+                requests += 1;
+                let outcome = match whole {
+                    true => Outcome::Overload(None, "429".into()),
+                    false => answer(&flight, |_| (429, "es_rejected_execution_exception")),
+                };
+                scheduler.land(flight, outcome, now);
+            }
+            let numbers = scheduler.take_numbers(now);
+            let pending = numbers.gauge(SinkMetric::PendingRecords, "");
+            assert_eq!(pending, Some(500), "nothing is given up");
+            let class = if whole { "overload" } else { "item_overload" };
+            assert_eq!(numbers.gauge(SinkMetric::Paused, class), Some(1));
+            assert!(scheduler.unavailable().is_some() && scheduler.settlements.is_empty());
+            let held: usize = scheduler
+                .waiting
+                .iter()
+                .map(|flight| flight.front().len())
+                .sum();
+            assert_eq!(held + scheduler.ready.len(), 500, "held once each");
+            let next = scheduler.next_launch(now).expect("another try");
+            longest_pause = longest_pause.max(next.saturating_duration_since(now));
+            now = now.max(next);
+        }
+        assert!(requests < 100, "{requests} requests");
+        let probe_within = Duration::from_secs(30);
+        assert!(longest_pause <= probe_within, "{longest_pause:?}");
+        let (ended, _) = drive(&mut scheduler, now, |flight, at| {
+            assert!(at <= now + 2 * probe_within, "back soon after its end");
+            stored(flight)
+        });
+        assert_eq!(ended.len(), 500);
+    }
+}
