@@ -30,5 +30,4 @@ mod numbers;
 mod outages;
 mod preflight;
 mod tls;
-mod tls_front;
 mod verdicts;

@@ -129,6 +129,7 @@ fn case_5_ten_minutes_of_429_keep_everything_and_ask_seldom() {
             assert!(requests == 0 || flights.len() <= 1, "one probe at a time");
             for flight in flights {
                 requests += 1;
+                assert!(requests < 100, "{requests} requests");
                 let outcome = match whole {
                     true => Outcome::Overload(None, "429".into()),
                     false => answer(&flight, |_| (429, "es_rejected_execution_exception")),
@@ -151,7 +152,6 @@ fn case_5_ten_minutes_of_429_keep_everything_and_ask_seldom() {
             longest_pause = longest_pause.max(next.saturating_duration_since(now));
             now = now.max(next);
         }
-        assert!(requests < 100, "{requests} requests");
         let probe_within = Duration::from_secs(30);
         assert!(longest_pause <= probe_within, "{longest_pause:?}");
         let (ended, _) = drive(&mut scheduler, now, |flight, at| {
