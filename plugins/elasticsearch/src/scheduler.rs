@@ -125,12 +125,14 @@ impl Scheduler {
     }
 
     pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
+        let mut count = 0;
         for operation in operations {
+            count += 1;
             self.ready_bytes += operation.lines.len();
             *self.accepted.entry(operation.accepted_at).or_default() += 1;
             self.ready.push_back(operation);
-            self.numbers.add(SinkMetric::RecordsAccepted, "", 1);
         }
+        self.numbers.add(SinkMetric::RecordsAccepted, "", count);
     }
 
     /// While set, no bulk waits to be filled.

@@ -40,3 +40,23 @@ fn what_is_counted_balances_at_every_step() {
         ended(&totals) + totals.count(SinkMetric::Items, "retried")
     );
 }
+
+#[test]
+fn a_record_has_waited_when_it_is_sent_first_and_not_again() {
+    let mut scheduler = scheduler(limits());
+    let now = Instant::now();
+    let mut refused = Vec::new();
+    for seq in 0..2 {
+        scheduler.offer([operation(seq, &format!("id{seq}"), Some(1))]);
+        refused.extend(scheduler.launch(now + Duration::from_secs(1)));
+    }
+    for flight in refused {
+        let outcome = answer(&flight, |_| (429, "es_rejected_execution_exception"));
+        scheduler.land(flight, outcome, now);
+    }
+    let joined = scheduler.launch(now + Duration::from_secs(60));
+    let joined = joined.expect("both are due");
+    assert_eq!(seqs(&joined), [0, 1]);
+    assert_eq!(scheduler.numbers.queue_wait_ms.count(), 2);
+    assert_eq!(scheduler.numbers.request_operations.count(), 3);
+}
