@@ -246,6 +246,11 @@ impl DocumentStore {
         self.shared.storage().set_auto_create(on);
     }
 
+    /// How long the version of a delete is remembered (`index.gc_deletes`); 60 s until it is set.
+    pub fn set_gc_deletes(&self, gc_deletes: Duration) {
+        self.shared.storage().set_gc_deletes(gc_deletes);
+    }
+
     pub fn create_index(&self, name: &str) {
         self.shared.storage().create_index(name);
     }

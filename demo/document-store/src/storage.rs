@@ -11,9 +11,8 @@ use crate::bulk::{Action, Operation, VersionType};
 use crate::error::ApiError;
 use crate::timestamp;
 
-/// How long a delete's version is remembered: `index.gc_deletes` of Elasticsearch. An older write that comes later
-/// brings the document back.
-const TOMBSTONE_AGE: Duration = Duration::from_secs(60);
+/// Elasticsearch's default of `index.gc_deletes`.
+const GC_DELETES: Duration = Duration::from_secs(60);
 
 /// A stored document.
 #[derive(Debug, Clone)]
@@ -78,13 +77,13 @@ impl Index {
         self.documents.get(id)
     }
 
-    /// The version that an external one must beat: the document's, or a young tombstone's.
-    fn current_version(&self, id: &str) -> Option<i64> {
+    /// The version that an external one must beat: the document's, or that of a tombstone younger than `gc_deletes`.
+    fn current_version(&self, id: &str, gc_deletes: Duration) -> Option<i64> {
         if let Some(document) = self.documents.get(id) {
             return Some(document.version);
         }
         let (version, deleted_at) = self.tombstones.get(id)?;
-        (deleted_at.elapsed() < TOMBSTONE_AGE).then_some(*version)
+        (deleted_at.elapsed() < gc_deletes).then_some(*version)
     }
 }
 
@@ -96,6 +95,8 @@ pub(crate) struct Storage {
     data_streams: BTreeSet<String>,
     /// A write to an index that is not there creates it.
     auto_create: bool,
+    /// How long a delete's version is remembered; an older write that comes later brings the document back.
+    gc_deletes: Duration,
     documents_max: usize,
     bytes_max: usize,
     documents: usize,
@@ -110,6 +111,7 @@ impl Storage {
             aliases: BTreeMap::new(),
             data_streams: BTreeSet::new(),
             auto_create: true,
+            gc_deletes: GC_DELETES,
             documents_max,
             bytes_max,
             documents: 0,
@@ -157,6 +159,10 @@ impl Storage {
 
     pub fn set_auto_create(&mut self, on: bool) {
         self.auto_create = on;
+    }
+
+    pub fn set_gc_deletes(&mut self, gc_deletes: Duration) {
+        self.gc_deletes = gc_deletes;
     }
 
     /// What `GET /name` says of an index, an alias or a data stream.
@@ -272,7 +278,7 @@ impl Storage {
                 document.version
             )));
         }
-        let version = next_version(operation, id, index.current_version(id))?;
+        let version = next_version(operation, id, index.current_version(id, self.gc_deletes))?;
         let document = Document {
             id: id.to_owned(),
             version,
@@ -311,11 +317,11 @@ impl Storage {
         }
         let tombstones_max = self.documents_max;
         let index = self.indices.entry(operation.index.clone()).or_default();
-        let version = next_version(operation, id, index.current_version(id))?;
+        let version = next_version(operation, id, index.current_version(id, self.gc_deletes))?;
         if index.tombstones.len() >= tombstones_max {
             index
                 .tombstones
-                .retain(|_, (_, deleted_at)| deleted_at.elapsed() < TOMBSTONE_AGE);
+                .retain(|_, (_, deleted_at)| deleted_at.elapsed() < self.gc_deletes);
         }
         if index.tombstones.len() >= tombstones_max {
             return Err(full(&operation.index, tombstones_max, self.bytes_max));

@@ -46,7 +46,7 @@ pub struct SoakReport {
     pub requests: u64,
     pub rejected: u64,
     pub documents: usize,
-    /// Resident memory of this process, store included.
+    /// Resident memory of this process, store included: the most until [`WARM_UP`], and when everything had settled.
     pub warm_kib: u64,
     pub end_kib: u64,
     pub elapsed: Duration,
@@ -86,6 +86,8 @@ pub fn soak(options: SoakOptions) -> Result<SoakReport> {
     poison(&store);
     run.settle()?;
     let elapsed = started_at.elapsed();
+    // Before the judge, whose model and copy of the index are as large as the store itself.
+    let end_kib = resident_kib()?;
     let documents = run.judge(&store)?;
     Ok(SoakReport {
         faults,
@@ -93,7 +95,7 @@ pub fn soak(options: SoakOptions) -> Result<SoakReport> {
         rejected: run.rejected,
         documents,
         warm_kib,
-        end_kib: resident_kib()?,
+        end_kib,
         elapsed,
     })
 }

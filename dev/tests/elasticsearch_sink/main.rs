@@ -1,7 +1,6 @@
 //! The Elasticsearch sink, mostly alone, against a real server with security and TLS on: the answers that the
 //! scripted store of its own tests imitates come from the original here.
 
-mod bridge;
 mod comparison;
 mod methods;
 mod online;
@@ -11,18 +10,27 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bridge::Authority;
 use serde_json::{Value, json};
 use weir_dev::client::Index;
 use weir_dev::scene::{Scene, shared_kafka};
-use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
+use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer, TlsFiles};
 use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
 use weir_plugin_sdk::testing::{SinkHarness, TestRecord};
+use weir_test_tls::{Authority, Identity, bridge};
 
 const PASSWORD: &str = "a-test-password";
 /// A cold start of the server under a full build, and then some.
 const DEADLINE: Duration = Duration::from_secs(300);
+
+/// The certificate with the authority's own behind it.
+fn files_of(authority: &Authority, identity: &Identity) -> TlsFiles {
+    TlsFiles {
+        certificate: format!("{}{}", identity.certificate_pem, authority.pem()),
+        key: identity.key_pem.clone(),
+        authority: authority.pem(),
+    }
+}
 
 struct Target {
     server: ElasticsearchServer,
@@ -38,13 +46,13 @@ struct Target {
 
 impl Target {
     fn start() -> Result<Target> {
-        let authority = Authority::new()?;
+        let authority = Authority::new();
         let server = ElasticsearchServer::start(ElasticsearchOptions {
             password: Some(PASSWORD.to_owned()),
-            tls: Some(authority.sign("127.0.0.1")?),
+            tls: Some(files_of(&authority, &authority.sign("127.0.0.1"))),
             config_files: online::limited_user(),
         })?;
-        let bridge_port = authority.bridge(([127, 0, 0, 1], server.port()).into())?;
+        let bridge_port = bridge(([127, 0, 0, 1], server.port()).into(), &authority);
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("ca.pem"), authority.pem())?;
         let agent = ureq::Agent::config_builder()

@@ -124,9 +124,12 @@ pub fn a_strict_mapping_trips_the_breaker(target: &Target) -> Result<()> {
 }
 
 pub fn fingerprints_and_client_certificates_are_taken(target: &Target) -> Result<()> {
-    let client = target.authority.sign("sink.example")?;
-    std::fs::write(target.folder.path().join("client.pem"), client.certificate)?;
-    std::fs::write(target.folder.path().join("client.key"), client.key)?;
+    let client = target.authority.sign("sink.example");
+    std::fs::write(
+        target.folder.path().join("client.pem"),
+        client.certificate_pem,
+    )?;
+    std::fs::write(target.folder.path().join("client.key"), client.key_pem)?;
     let tls = json!({
         "ca_fingerprint": target.authority.fingerprint(),
         "certificate_file": target.file("client.pem"),

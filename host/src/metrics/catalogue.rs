@@ -122,7 +122,49 @@ pub(super) const SINK_ITEMS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "operations",
     labels: &["pipeline", "task", "node", "outcome"],
-    help: "Operations of a sink by how their last answer was.",
+    help: "Operations of a sink by how they ended; `retried`: an answer that asked for another try; `invalid`: a record that makes no operation.",
+};
+pub(super) const SINK_RECORDS_ACCEPTED: Metric = Metric {
+    name: "weir_sink_records_accepted_total",
+    kind: MetricKind::Counter,
+    unit: "records",
+    labels: &["pipeline", "task", "node"],
+    help: "Records that a sink has accepted: those that ended in `weir_sink_items_total`, `retried` left out, and the pending ones. Those pending at a restart of the task are accepted again.",
+};
+pub(super) const SINK_ITEM_ERRORS: Metric = Metric {
+    name: "weir_sink_item_errors_total",
+    kind: MetricKind::Counter,
+    unit: "operations",
+    labels: &["pipeline", "task", "node", "type"],
+    help: "Operations of a sink that an answer named an error for, by the error's type as far as the sink knows it, else `other`.",
+};
+pub(super) const SINK_PAUSED: Metric = Metric {
+    name: "weir_sink_paused",
+    kind: MetricKind::Gauge,
+    unit: "1 while it holds, else 0",
+    labels: &["pipeline", "task", "node", "class"],
+    help: "Why a sink makes no progress now.",
+};
+pub(super) const SINK_REQUEST_OPERATIONS: Metric = Metric {
+    name: "weir_sink_request_operations",
+    kind: MetricKind::Histogram,
+    unit: "operations",
+    labels: &["pipeline", "task", "node"],
+    help: "Operations of each request of a sink.",
+};
+pub(super) const SINK_QUEUE_WAIT: Metric = Metric {
+    name: "weir_sink_queue_wait_seconds",
+    kind: MetricKind::Histogram,
+    unit: "seconds",
+    labels: &["pipeline", "task", "node"],
+    help: "How long a record waited in a sink for its first request.",
+};
+pub(super) const SINK_LAG: Metric = Metric {
+    name: "weir_sink_lag_seconds",
+    kind: MetricKind::Histogram,
+    unit: "seconds",
+    labels: &["pipeline", "task", "node"],
+    help: "Age of a record, by its own timestamp, when a sink had stored it.",
 };
 pub(super) const SINK_OPERATIONS: Metric = Metric {
     name: "weir_sink_operations_total",
@@ -229,7 +271,9 @@ pub const CATALOGUE: &[Metric] = &[
     PLUGIN_CALL_DURATION,
     CHECKPOINT_DURATION,
     SINK_ERRORS,
+    SINK_RECORDS_ACCEPTED,
     SINK_ITEMS,
+    SINK_ITEM_ERRORS,
     SINK_OPERATIONS,
     SINK_REQUESTS,
     SINK_REQUEST_BYTES,
@@ -239,7 +283,11 @@ pub const CATALOGUE: &[Metric] = &[
     SINK_BLOCKED,
     SINK_OLDEST_PENDING,
     SINK_TARGET_UP,
+    SINK_PAUSED,
     SINK_REQUEST_DURATION,
+    SINK_REQUEST_OPERATIONS,
+    SINK_QUEUE_WAIT,
+    SINK_LAG,
     TASK_STATE,
     HOST_UP,
     HOST_RESTARTS,

@@ -17,7 +17,7 @@ use super::catalogue::{
     RECORDS_PENDING, RECORDS_SETTLED, SINK_ERRORS, SINK_REQUEST_DURATION, SOURCE_LAG,
     SOURCE_LOST_RECORDS, SOURCE_RECORDS, TASK_STATE, WATERMARK,
 };
-use super::{DurationHistogram, Outcome, Outcomes, TaskSnapshot};
+use super::{Buckets, Outcome, Outcomes, TaskSnapshot};
 use crate::status::{TaskState, TaskView};
 
 /// What a metric of one host shows: its labels and a value.
@@ -27,7 +27,7 @@ type Sample = (Vec<String>, Value);
 enum Value {
     Counter(u64),
     Gauge(f64),
-    Histogram(DurationHistogram),
+    Histogram(Buckets),
 }
 
 /// Writes one host's metrics.
@@ -124,9 +124,12 @@ impl HostSnapshot {
             let task = task.to_string();
             calls.extend(snapshot.nodes().iter().map(|node| {
                 let labels = vec![task.clone(), node.node.clone()];
-                (labels, Value::Histogram(node.call_durations.clone()))
+                (
+                    labels,
+                    Value::Histogram(node.call_durations.buckets_seconds()),
+                )
             }));
-            let checkpoint = Value::Histogram(snapshot.checkpoint_durations.clone());
+            let checkpoint = Value::Histogram(snapshot.checkpoint_durations.buckets_seconds());
             checkpoints.push((vec![task], checkpoint));
         }
         self.family(encoder, PLUGIN_CALL_DURATION, calls)?;
@@ -145,8 +148,12 @@ impl HostSnapshot {
                     samples
                         .extend(values.map(|(label, value)| number(&labels, metric, label, value)));
                 }
+                for (metric, buckets) in node.sink.histograms() {
+                    let (_, samples) = families.entry(metric.name).or_insert((metric, Vec::new()));
+                    samples.push((labels.clone(), Value::Histogram(buckets)));
+                }
                 if node.sink.request_durations.count() > 0 {
-                    let of_node = Value::Histogram(node.sink.request_durations.clone());
+                    let of_node = Value::Histogram(node.sink.request_durations.buckets_seconds());
                     durations.push((labels, of_node));
                 }
             }
@@ -219,10 +226,10 @@ fn encode_value(mut encoder: MetricEncoder<'_>, value: &Value) -> fmt::Result {
     match value {
         Value::Counter(count) => encoder.encode_counter::<NoLabelSet, _, u64>(count, None),
         Value::Gauge(gauge) => encoder.encode_gauge(gauge),
-        Value::Histogram(histogram) => encoder.encode_histogram::<NoLabelSet>(
-            histogram.sum_seconds(),
-            histogram.count(),
-            &histogram.buckets_seconds(),
+        Value::Histogram(buckets) => encoder.encode_histogram::<NoLabelSet>(
+            buckets.sum,
+            buckets.count(),
+            &buckets.each,
             None,
         ),
     }
@@ -326,6 +333,7 @@ mod tests {
     use crate::metrics::{HostMetrics, catalogue::HOST_RESTARTS};
     use crate::status::HostStatus;
     use std::time::Duration;
+    use weir_plugin_api::sink_metric;
 
     fn one_of_everything(pipeline: &str) -> String {
         let status = Arc::new(HostStatus::new(pipeline));
@@ -342,6 +350,10 @@ mod tests {
         meter.counters[node].add_sink_errors("quo\"ted", 1);
         let took = Duration::from_millis(3);
         meter.counters[node].call_durations.observe(took);
+        for (label, value) in [("20", 1), ("inf", 2), ("1000", 4), ("sum", 9_500)] {
+            let sink = &mut meter.counters[node].sink;
+            sink.take(sink_metric::LAG_MS, label, value);
+        }
         drop(meter);
         metrics.render().expect("text")
     }
@@ -365,6 +377,12 @@ mod tests {
             r#"weir_plugin_call_duration_seconds_bucket{le="+Inf",pipeline="p",task="0",node="reduced"} 1"#,
             r#"weir_plugin_call_duration_seconds_count{pipeline="p",task="0",node="reduced"} 1"#,
             r#"weir_checkpoint_duration_seconds_count{pipeline="p",task="0"} 0"#,
+            "# TYPE weir_sink_lag_seconds histogram",
+            r#"weir_sink_lag_seconds_bucket{le="0.02",pipeline="p",task="0",node="reduced"} 1"#,
+            r#"weir_sink_lag_seconds_bucket{le="1.0",pipeline="p",task="0",node="reduced"} 5"#,
+            r#"weir_sink_lag_seconds_bucket{le="+Inf",pipeline="p",task="0",node="reduced"} 7"#,
+            r#"weir_sink_lag_seconds_sum{pipeline="p",task="0",node="reduced"} 9.5"#,
+            r#"weir_sink_lag_seconds_count{pipeline="p",task="0",node="reduced"} 7"#,
             r#"weir_task_state{pipeline="p",task="0",state="running"} 1.0"#,
             r#"weir_task_state{pipeline="p",task="0",state="failed"} 0.0"#,
         ] {

@@ -1,4 +1,4 @@
-//! Durations in fixed buckets.
+//! Distributions in buckets.
 
 use std::time::Duration;
 
@@ -38,20 +38,33 @@ impl DurationHistogram {
         self.buckets.iter().sum::<u64>() + self.above
     }
 
-    /// The sum of all durations, in seconds.
-    pub fn sum_seconds(&self) -> f64 {
-        Duration::from_nanos(self.sum_ns).as_secs_f64()
-    }
-
-    /// `(upper bound in seconds, count in this bucket alone)`, rising; the last bound is infinity, which the
-    /// exposition writes as `+Inf`.
-    pub fn buckets_seconds(&self) -> Vec<(f64, u64)> {
-        BUCKET_BOUNDS_MS
+    /// As the exposition writes it, in seconds.
+    pub fn buckets_seconds(&self) -> Buckets {
+        let bounds = BUCKET_BOUNDS_MS
             .iter()
-            .map(|bound_ms| Duration::from_millis(*bound_ms).as_secs_f64())
-            .chain([f64::INFINITY])
-            .zip(self.buckets.iter().copied().chain([self.above]))
-            .collect()
+            .map(|bound_ms| Duration::from_millis(*bound_ms).as_secs_f64());
+        let counts = self.buckets.iter().copied().chain([self.above]);
+        Buckets {
+            sum: Duration::from_nanos(self.sum_ns).as_secs_f64(),
+            each: bounds.chain([f64::INFINITY]).zip(counts).collect(),
+        }
+    }
+}
+
+/// A distribution in its metric's unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buckets {
+    /// The sum of all observations.
+    pub sum: f64,
+    /// `(upper bound, count in this bucket alone)`, rising; the last bound is infinity, which the exposition writes as
+    /// `+Inf`.
+    pub each: Vec<(f64, u64)>,
+}
+
+impl Buckets {
+    /// The number of observations.
+    pub fn count(&self) -> u64 {
+        self.each.iter().map(|(_, count)| count).sum()
     }
 }
 
@@ -64,7 +77,7 @@ mod tests {
         let mut histogram = DurationHistogram::default();
         histogram.observe(Duration::from_millis(5));
         histogram.observe(Duration::from_nanos(5_000_001));
-        let buckets = histogram.buckets_seconds();
+        let buckets = histogram.buckets_seconds().each;
         assert_eq!(buckets[1], (0.005, 1));
         assert_eq!(buckets[2], (0.010, 1));
     }
@@ -74,12 +87,10 @@ mod tests {
         let mut histogram = DurationHistogram::default();
         histogram.observe(Duration::from_secs(241));
         histogram.observe(Duration::ZERO);
-        assert_eq!(histogram.count(), 2);
-        assert_eq!(
-            histogram.buckets_seconds().last(),
-            Some(&(f64::INFINITY, 1))
-        );
-        assert_eq!(histogram.buckets_seconds()[0], (0.001, 1));
-        assert!((histogram.sum_seconds() - 241.0).abs() < 1e-9);
+        let buckets = histogram.buckets_seconds();
+        assert_eq!((histogram.count(), buckets.count()), (2, 2));
+        assert_eq!(buckets.each.last(), Some(&(f64::INFINITY, 1)));
+        assert_eq!(buckets.each[0], (0.001, 1));
+        assert!((buckets.sum - 241.0).abs() < 1e-9);
     }
 }

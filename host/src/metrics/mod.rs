@@ -18,6 +18,6 @@ pub use counters::{
     PartitionCounters, PartitionIndex, TaskCounters, TaskSnapshot,
 };
 pub(crate) use exposition::Exposition;
-pub use histogram::{BUCKET_BOUNDS_MS, DurationHistogram};
+pub use histogram::{BUCKET_BOUNDS_MS, Buckets, DurationHistogram};
 pub use registry::{HostMetrics, PUBLISH_INTERVAL, TaskMeter};
 pub use sink_numbers::SinkNumbers;

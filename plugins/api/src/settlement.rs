@@ -64,6 +64,24 @@ pub mod sink_metric {
     pub const TARGET_UP: u32 = 10;
     /// Observation in microseconds: how long a request took, from its first byte to its whole answer (no label).
     pub const REQUEST_DURATION_US: u32 = 11;
+    /// Counter: records accepted (no label). At every report it is the sum of those that ended and those pending.
+    pub const RECORDS_ACCEPTED: u32 = 12;
+    /// Counter: errors of single operations in an answer (label: type).
+    pub const ITEM_ERRORS: u32 = 13;
+    /// Gauge: 1 while nothing is sent for this reason, else 0 (label: class).
+    pub const PAUSED: u32 = 14;
+    /// Histogram: operations of a request, see [`BUCKET_INF`].
+    pub const REQUEST_OPERATIONS: u32 = 15;
+    /// Histogram: milliseconds from a record's acceptance to its first request.
+    pub const QUEUE_WAIT_MS: u32 = 16;
+    /// Histogram: milliseconds from a record's timestamp to its end as stored.
+    pub const LAG_MS: u32 = 17;
+
+    /// A histogram is reported as counters, one for each bucket alone: the label is the bucket's upper bound in decimal,
+    /// the value how many observations fell into it since the last report. This label is the bucket above all bounds.
+    pub const BUCKET_INF: &str = "inf";
+    /// The label under which a histogram's sum since the last report stands.
+    pub const BUCKET_SUM: &str = "sum";
 }
 
 /// One number for the host's metrics. A host passes over a metric that it does not know.

@@ -18,7 +18,15 @@ pub(crate) struct Item {
     #[serde(default)]
     pub(crate) error: Option<ServerError>,
     #[serde(default)]
-    pub(crate) failure_store: Option<String>,
+    failure_store: Option<String>,
+}
+
+impl Item {
+    /// A mapping or pipeline failure on a data stream: the document stands in the failure store in place of the index,
+    /// under a status of success.
+    pub(crate) fn is_in_failure_store(&self) -> bool {
+        self.failure_store.as_deref() == Some("used")
+    }
 }
 
 /// `error` of an item or of a whole request; a bare text in servers and proxies that know no better.

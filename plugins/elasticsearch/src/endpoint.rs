@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Proxy, Response, Url};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::config::{ElasticsearchConfig, parse_url};
 use crate::credentials::Credentials;
 use crate::flight::Flight;
-use crate::outcome::{Doubt, Outcome, classify_answer};
+use crate::outcome::{Doubt, Outcome, classify_answer, read_retry_after};
 
 /// Largest answer that is read: 50,000 items, the largest bulk, with an error of over 1 KB each.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -199,18 +199,13 @@ impl Endpoint {
             return Outcome::Unknown(Doubt::BadAnswer, reason);
         }
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let header = |name| {
+            let value: Option<&HeaderValue> = response.headers().get(name);
+            value.and_then(|value| value.to_str().ok())
+        };
+        let retry_after = header(RETRY_AFTER).and_then(|text| read_retry_after(text, header(DATE)));
         match response.bytes().await {
-            Ok(body) => self.named(classify_answer(
-                status,
-                retry_after.as_deref(),
-                &body,
-                flight.front(),
-            )),
+            Ok(body) => self.named(classify_answer(status, retry_after, &body, flight.front())),
             Err(error) => match self.classify_error(&error) {
                 // The request had arrived, or there were no answer to break off.
                 Outcome::NotSent(reason) => Outcome::Unknown(Doubt::Reset, reason),

@@ -162,6 +162,15 @@ const TABLE: &[Row] = &[
     row((0, u16::MAX), Any, Faulted),
 ];
 
+/// Every `error.type` that a row names.
+pub(crate) fn named_error_types() -> impl Iterator<Item = &'static str> {
+    let named = TABLE.iter().filter_map(|row| match row.error_type {
+        OneOf(names) => Some(names),
+        Any | Absent => None,
+    });
+    named.flatten().copied()
+}
+
 impl ErrorType {
     fn fits(self, error_type: Option<&str>) -> bool {
         match self {
@@ -172,15 +181,14 @@ impl ErrorType {
     }
 }
 
-/// Classifies an item. `failure_store` is the item's field of that name: `used` means that the document went to the
-/// data stream's failure store instead of the index, under a status of success.
+/// Classifies an item.
 pub(crate) fn classify_item(
     action: Action,
     status: u16,
     error_type: Option<&str>,
-    failure_store: Option<&str>,
+    is_in_failure_store: bool,
 ) -> ItemClass {
-    if failure_store == Some("used") {
+    if is_in_failure_store {
         return Rejected(code::FAILURE_STORE);
     }
     let fits = |row: &&Row| row.fits(action, status, error_type);
@@ -200,13 +208,13 @@ mod tests {
     use super::*;
 
     fn class(status: u16, error_type: &str) -> ItemClass {
-        classify_item(Action::Index, status, Some(error_type), None)
+        classify_item(Action::Index, status, Some(error_type), false)
     }
 
     #[test]
     fn the_known_rows() {
-        assert_eq!(classify_item(Action::Index, 201, None, None), Stored);
-        assert_eq!(classify_item(Action::Index, 200, None, None), Stored);
+        assert_eq!(classify_item(Action::Index, 201, None, false), Stored);
+        assert_eq!(classify_item(Action::Index, 200, None, false), Stored);
         assert_eq!(class(409, "version_conflict_engine_exception"), Conflict);
         assert_eq!(class(409, "resource_already_exists_exception"), Overloaded);
         assert_eq!(
@@ -238,20 +246,26 @@ mod tests {
     #[test]
     fn the_action_decides_where_the_status_does_not() {
         let conflict = Some("version_conflict_engine_exception");
-        assert_eq!(classify_item(Action::Create, 409, conflict, None), Exists);
-        assert_eq!(classify_item(Action::Update, 409, conflict, None), Conflict);
-        assert_eq!(classify_item(Action::Delete, 409, conflict, None), Conflict);
-        assert_eq!(classify_item(Action::Delete, 404, None, None), Gone);
+        assert_eq!(classify_item(Action::Create, 409, conflict, false), Exists);
         assert_eq!(
-            classify_item(Action::Index, 404, None, None),
+            classify_item(Action::Update, 409, conflict, false),
+            Conflict
+        );
+        assert_eq!(
+            classify_item(Action::Delete, 409, conflict, false),
+            Conflict
+        );
+        assert_eq!(classify_item(Action::Delete, 404, None, false), Gone);
+        assert_eq!(
+            classify_item(Action::Index, 404, None, false),
             Rejected(code::REJECTED)
         );
         let missing = Some("index_not_found_exception");
-        assert_eq!(classify_item(Action::Delete, 404, missing, None), Gone);
-        assert_eq!(classify_item(Action::Update, 404, missing, None), Systemic);
+        assert_eq!(classify_item(Action::Delete, 404, missing, false), Gone);
+        assert_eq!(classify_item(Action::Update, 404, missing, false), Systemic);
         let no_document = Some("document_missing_exception");
         assert_eq!(
-            classify_item(Action::Update, 404, no_document, None),
+            classify_item(Action::Update, 404, no_document, false),
             Rejected(code::REJECTED)
         );
     }
@@ -260,7 +274,7 @@ mod tests {
     fn unknown_errors_have_a_class_too() {
         assert_eq!(class(418, "teapot_exception"), Rejected(code::REJECTED));
         assert_eq!(
-            classify_item(Action::Index, 400, None, None),
+            classify_item(Action::Index, 400, None, false),
             Rejected(code::REJECTED)
         );
         assert_eq!(class(599, "new_exception"), Faulted);
@@ -271,39 +285,24 @@ mod tests {
 
     #[test]
     fn case_47_a_document_in_the_failure_store_is_not_in_the_index() {
-        assert_eq!(
-            classify_item(Action::Index, 201, None, Some("used")),
-            Rejected(code::FAILURE_STORE)
-        );
-        assert_eq!(
-            classify_item(Action::Index, 201, None, Some("not_applicable_or_unknown")),
-            Stored
-        );
-        assert_eq!(
-            classify_item(
-                Action::Index,
-                429,
-                Some("es_rejected_execution_exception"),
-                Some("not_enabled")
-            ),
-            Overloaded
-        );
+        for (word, status, expected) in [
+            ("used", 201, Rejected(code::FAILURE_STORE)),
+            ("not_applicable_or_unknown", 201, Stored),
+            ("not_enabled", 429, Overloaded),
+        ] {
+            let item = format!(r#"{{"status":{status},"failure_store":"{word}"}}"#);
+            let item: crate::bulk_answer::Item = serde_json::from_str(&item).expect("an item");
+            let in_store = item.is_in_failure_store();
+            let class = classify_item(Action::Index, item.status, None, in_store);
+            assert_eq!(class, expected, "{word}");
+        }
     }
 
     #[test]
     fn only_a_success_without_error_counts_as_stored() {
-        let types: Vec<&str> = TABLE
-            .iter()
-            .filter_map(|row| match row.error_type {
-                OneOf(names) => Some(names),
-                Any | Absent => None,
-            })
-            .flatten()
-            .copied()
-            .chain(["never_heard_of"])
-            .collect();
+        let types: Vec<&str> = named_error_types().chain(["never_heard_of"]).collect();
         for status in 0..=1_000 {
-            let bare = classify_item(Action::Index, status, None, None);
+            let bare = classify_item(Action::Index, status, None, false);
             assert_eq!(bare == Stored, (200..300).contains(&status), "{status}");
             for error_type in &types {
                 let class = class(status, error_type);

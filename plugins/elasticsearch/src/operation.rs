@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -34,6 +34,22 @@ pub(crate) trait SourceRecord {
     fn coordinates(&self) -> Option<(&str, i32, i64)>;
 }
 
+/// When a record was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    /// The host's wall clock, in milliseconds since the Unix epoch: tells a record's age for the metrics and nothing else.
+    pub(crate) wall_ms: i64,
+}
+
+impl Arrival {
+    /// How old a record of this timestamp was; nothing is younger than now.
+    fn age_of(self, timestamp_ms: i64) -> Duration {
+        let age_ms = self.wall_ms.saturating_sub(timestamp_ms);
+        Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+    }
+}
+
 /// An operation on its way, with what the scheduler remembers about it.
 #[derive(Debug)]
 pub(crate) struct Operation {
@@ -50,6 +66,8 @@ pub(crate) struct Operation {
     /// Action line and, but for a delete, document line, each with its line end.
     pub(crate) lines: Box<[u8]>,
     pub(crate) accepted_at: Instant,
+    /// Its age then, by its timestamp; only for the metrics.
+    pub(crate) age_when_accepted: Option<Duration>,
     /// Answers that asked for this item again; drives its back-off.
     pub(crate) retries: u32,
     /// An attempt ended in doubt: what the server finds may be this operation's own work.
@@ -106,7 +124,7 @@ impl OperationShaper {
     pub(crate) fn shape(
         &self,
         record: &impl SourceRecord,
-        accepted_at: Instant,
+        arrival: Arrival,
     ) -> Result<Operation, Refusal> {
         let (action, lines, metadata) = match record.value() {
             Some(value) => {
@@ -141,7 +159,8 @@ impl OperationShaper {
             id: metadata.id.map(String::into_boxed_str),
             versioned: metadata.version.is_some(),
             lines: lines.into_boxed_slice(),
-            accepted_at,
+            accepted_at: arrival.at,
+            age_when_accepted: record.timestamp_ms().map(|ms| arrival.age_of(ms)),
             retries: 0,
             maybe_applied: false,
             faults: 0,

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::Plain;
+use crate::testing::{Plain, arrival};
 
 fn record() -> Plain<'static> {
     Plain {
@@ -23,7 +23,7 @@ fn shaper_of(changes: Value) -> OperationShaper {
 }
 
 fn shape(shaper: &OperationShaper, record: &Plain<'static>) -> Result<Operation, Refusal> {
-    shaper.shape(record, Instant::now())
+    shaper.shape(record, arrival(Instant::now()))
 }
 
 fn lines(id: &str, version: &str, record: &Plain<'static>) -> String {

@@ -1,6 +1,6 @@
 //! What became of one bulk request as a whole.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::bulk_answer::{self, Item};
 use crate::operation::Operation;
@@ -67,10 +67,10 @@ impl Outcome {
     }
 }
 
-/// Classifies a complete HTTP answer. `retry_after` is the header's text.
+/// Classifies a complete HTTP answer. `retry_after` is what [`read_retry_after`] says.
 pub(crate) fn classify_answer(
     status: u16,
-    retry_after: Option<&str>,
+    retry_after: Option<Duration>,
     body: &[u8],
     sent: &[Operation],
 ) -> Outcome {
@@ -87,7 +87,7 @@ pub(crate) fn classify_answer(
             Err(reason) => Outcome::Unknown(Doubt::BadAnswer, reason),
         },
         400 => Outcome::BadRequest(seen()),
-        408 | 429 | 503 => Outcome::Overload(retry_after.and_then(parse_retry_after), seen()),
+        408 | 429 | 503 => Outcome::Overload(retry_after, seen()),
         413 => Outcome::TooLarge(seen()),
         // 401, 403, 404, 405, 406, 407, 410, 415 and whatever a proxy invents: redirects are not followed with a body.
         300..=499 => Outcome::Systemic(seen()),
@@ -96,15 +96,17 @@ pub(crate) fn classify_answer(
     }
 }
 
-/// Seconds or an HTTP date (RFC 9110, section 10.2.3), at most five minutes.
-fn parse_retry_after(text: &str) -> Option<Duration> {
+/// `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3), at most five minutes. A date is measured from
+/// the answer's own `Date`, never from a clock of this machine, which may stand wrong or jump.
+pub(crate) fn read_retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .unwrap_or_default(),
+        Err(_) => {
+            let until = httpdate::parse_http_date(text).ok()?;
+            let answered_at = httpdate::parse_http_date(date?.trim()).ok()?;
+            until.duration_since(answered_at).unwrap_or_default()
+        }
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }
@@ -146,16 +148,37 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_in_both_forms_and_bounded() {
-        assert_eq!(parse_retry_after(" 2 "), Some(Duration::from_secs(2)));
-        assert_eq!(parse_retry_after("999999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!(
-            parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"),
-            Some(Duration::ZERO)
-        );
-        assert_eq!(
-            parse_retry_after("Fri, 01 Jan 2100 00:00:00 GMT"),
-            Some(RETRY_AFTER_MAX)
-        );
-        assert_eq!(parse_retry_after("soon"), None);
+        assert_eq!(read_retry_after(" 2 ", None), Some(Duration::from_secs(2)));
+        assert_eq!(read_retry_after("999999999", None), Some(RETRY_AFTER_MAX));
+        assert_eq!(read_retry_after("soon", None), None);
+    }
+
+    #[test]
+    fn case_59_a_date_to_retry_after_is_measured_by_the_servers_clock() {
+        for year in ["1999", "2015", "2099"] {
+            let at = |time: &str| {
+                let day = time_of(year);
+                format!("{day} {time} GMT")
+            };
+            let wait = |until: &str, now: &str| read_retry_after(&at(until), Some(&at(now)));
+            assert_eq!(
+                wait("07:28:09", "07:28:00"),
+                Some(Duration::from_secs(9)),
+                "{year}"
+            );
+            assert_eq!(wait("07:28:00", "07:28:09"), Some(Duration::ZERO));
+            assert_eq!(wait("08:28:00", "07:28:00"), Some(RETRY_AFTER_MAX));
+            assert_eq!(read_retry_after(&at("07:28:09"), None), None);
+            assert_eq!(read_retry_after(&at("07:28:09"), Some("today")), None);
+        }
+    }
+
+    /// The twenty-first of October, with its day of the week.
+    fn time_of(year: &str) -> String {
+        let weekday = match year {
+            "1999" => "Thu",
+            _ => "Wed",
+        };
+        format!("{weekday}, 21 Oct {year}")
     }
 }

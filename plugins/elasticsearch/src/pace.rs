@@ -33,7 +33,8 @@ pub(crate) fn backoff(attempt: u32, random: &mut fastrand::Rng) -> Duration {
 pub(crate) struct Pace {
     failures: u32,
     not_before: Option<Instant>,
-    reason: Option<String>,
+    /// Class and text of the last failure.
+    reason: Option<(&'static str, String)>,
 }
 
 impl Pace {
@@ -53,6 +54,7 @@ impl Pace {
     /// A request failed as a whole: all requests pause, at least for `floor`.
     pub(crate) fn failed(
         &mut self,
+        class: &'static str,
         reason: String,
         floor: Option<Duration>,
         now: Instant,
@@ -62,12 +64,13 @@ impl Pace {
         let pause = backoff(self.failures, random).max(floor.unwrap_or_default());
         let until = now + pause;
         self.not_before = Some(self.not_before.map_or(until, |before| before.max(until)));
-        self.reason = Some(reason);
+        self.reason = Some((class, reason));
     }
 
-    /// Why the target makes no progress now.
-    pub(crate) fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    /// Why the target makes no progress now, with its class.
+    pub(crate) fn reason(&self) -> Option<(&'static str, &str)> {
+        let (class, reason) = self.reason.as_ref()?;
+        Some((class, reason))
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -219,18 +222,22 @@ mod tests {
         let (mut pace, mut random, now) =
             (Pace::new(), fastrand::Rng::with_seed(SEED), Instant::now());
         pace.failed(
+            "overload",
             "busy".into(),
             Some(Duration::from_secs(2)),
             now,
             &mut random,
         );
         assert!(pace.not_before() >= Some(now + Duration::from_secs(2)));
-        pace.failed("busy".into(), None, now, &mut random);
+        pace.failed("overload", "busy".into(), None, now, &mut random);
         assert!(
             pace.not_before() >= Some(now + Duration::from_secs(2)),
             "a later failure does not shorten it"
         );
-        assert_eq!((pace.is_failing(), pace.reason()), (true, Some("busy")));
+        assert_eq!(
+            (pace.is_failing(), pace.reason()),
+            (true, Some(("overload", "busy")))
+        );
         pace.succeeded();
         assert_eq!(
             (pace.is_failing(), pace.reason(), pace.not_before()),

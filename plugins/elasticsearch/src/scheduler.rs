@@ -19,7 +19,7 @@ use weir_plugin_sdk::SinkMetric;
 
 use crate::flight::Flight;
 use crate::lanes::Lanes;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, to_ms};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::pace::{BulkSize, Concurrency, Pace, backoff};
@@ -89,6 +89,8 @@ pub(crate) struct Scheduler {
     settlements: Vec<Settlement>,
     errors: BTreeMap<&'static str, u64>,
     numbers: Numbers,
+    /// The class that the metric of pauses said last.
+    paused: Option<&'static str>,
     /// When the operations without verdict were accepted; those of one write share a moment.
     accepted: BTreeMap<Instant, usize>,
 }
@@ -117,16 +119,20 @@ impl Scheduler {
             settlements: Vec::new(),
             errors: BTreeMap::new(),
             numbers: Numbers::default(),
+            paused: None,
             accepted: BTreeMap::new(),
         }
     }
 
     pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
+        let mut count = 0;
         for operation in operations {
+            count += 1;
             self.ready_bytes += operation.lines.len();
             *self.accepted.entry(operation.accepted_at).or_default() += 1;
             self.ready.push_back(operation);
         }
+        self.numbers.add(SinkMetric::RecordsAccepted, "", count);
     }
 
     /// While set, no bulk waits to be filled.
@@ -136,9 +142,14 @@ impl Scheduler {
 
     /// Why the target makes no progress now.
     pub(crate) fn unavailable(&self) -> Option<&str> {
+        self.pause().map(|(_, reason)| reason)
+    }
+
+    /// The same with its class.
+    fn pause(&self) -> Option<(&'static str, &str)> {
         let idle = self.in_flight == 0 && self.ready.is_empty() && self.waiting.is_empty();
-        let reason = self.pace.reason().or_else(|| self.breaker.reason());
-        reason.filter(|_| !idle)
+        let storm = || self.breaker.reason().map(|reason| ("storm", reason));
+        self.pace.reason().or_else(storm).filter(|_| !idle)
     }
 
     pub(crate) fn take_settlements(&mut self) -> Vec<Settlement> {
@@ -155,14 +166,19 @@ impl Scheduler {
         let mut numbers = std::mem::take(&mut self.numbers);
         let oldest = self.accepted.keys().next();
         let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(*at));
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        numbers.set(SinkMetric::OldestPendingMs, age_ms);
-        numbers.set(
-            SinkMetric::PendingRecords,
-            self.accepted.values().sum::<usize>() as u64,
-        );
-        numbers.set(SinkMetric::RequestsInFlight, self.in_flight as u64);
-        numbers.set(SinkMetric::BlockedRecords, self.lanes.blocked() as u64);
+        numbers.set(SinkMetric::OldestPendingMs, "", to_ms(age));
+        let pending = self.accepted.values().sum::<usize>() as u64;
+        numbers.set(SinkMetric::PendingRecords, "", pending);
+        numbers.set(SinkMetric::RequestsInFlight, "", self.in_flight as u64);
+        numbers.set(SinkMetric::BlockedRecords, "", self.lanes.blocked() as u64);
+        let paused = self.pause().map(|(class, _)| class);
+        if let Some(ended) = self.paused.filter(|class| Some(*class) != paused) {
+            numbers.set(SinkMetric::Paused, ended, 0);
+        }
+        if let Some(class) = paused {
+            numbers.set(SinkMetric::Paused, class, 1);
+        }
+        self.paused = paused;
         numbers
     }
 
@@ -178,6 +194,9 @@ impl Scheduler {
         flight.round = self.concurrency.round();
         self.probe_in_flight |= flight.probes;
         self.in_flight += 1;
+        self.numbers
+            .request_operations
+            .observe(flight.front().len() as u64);
         for operation in flight.front() {
             self.numbers
                 .add(SinkMetric::Operations, operation.action.name(), 1);
@@ -245,10 +264,12 @@ impl Scheduler {
         flight.failed = outcome.error_class().is_some();
         match outcome {
             Outcome::Answered(items) => self.apply(&mut flight, items, now),
-            Outcome::NotSent(reason) | Outcome::Systemic(reason) => self.fail(reason, None, now),
+            Outcome::NotSent(reason) | Outcome::Systemic(reason) => {
+                self.fail(class, reason, None, now);
+            }
             Outcome::Overload(floor, reason) => {
                 self.concurrency.overloaded(flight.round);
-                self.fail(reason, floor, now);
+                self.fail(class, reason, floor, now);
             }
             Outcome::Unknown(doubt, reason) => self.doubt(&mut flight, doubt, reason, now),
             Outcome::TooLarge(reason) => self.shrink(&mut flight, reason, now),
@@ -269,12 +290,19 @@ impl Scheduler {
         *self.errors.entry(class).or_default() += 1;
     }
 
-    fn fail(&mut self, reason: String, floor: Option<Duration>, now: Instant) {
-        self.pace.failed(reason, floor, now, &mut self.random);
+    fn fail(&mut self, class: &'static str, reason: String, floor: Option<Duration>, now: Instant) {
+        let random = &mut self.random;
+        self.pace.failed(class, reason, floor, now, random);
     }
 
     /// A failure that may be the flight's own: if other requests were answered since it failed before, it alone waits.
-    fn fail_alone(&mut self, flight: &mut Flight, reason: String, now: Instant) {
+    fn fail_alone(
+        &mut self,
+        flight: &mut Flight,
+        class: &'static str,
+        reason: String,
+        now: Instant,
+    ) {
         let others_pass = flight
             .answers_at_failure
             .is_some_and(|answers| self.answers > answers);
@@ -283,7 +311,7 @@ impl Scheduler {
             flight.failures_alone = flight.failures_alone.saturating_add(1);
             flight.not_before = Some(now + backoff(flight.failures_alone, &mut self.random));
         } else {
-            self.fail(reason, None, now);
+            self.fail(class, reason, None, now);
         }
     }
 
@@ -344,6 +372,8 @@ impl Scheduler {
             if let Some(operation) = self.lanes.enter(operation, flight.number) {
                 records += 1;
                 bytes += operation.lines.len();
+                let waited = now.saturating_duration_since(operation.accepted_at);
+                self.numbers.queue_wait_ms.observe(to_ms(waited));
                 flight.push(operation);
             }
         }
@@ -375,9 +405,4 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-#[path = "scheduler_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "scheduler_random_tests.rs"]
-mod random_tests;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_plugin_sdk::{
-    Batch, Context, Error, Errors, Findings, Flush, Record, Replay, Settle, Sink,
+    Batch, Context, Error, Errors, Findings, Flush, Record, Replay, Settle, Sink, SinkMetric,
 };
 
 use crate::client::Client;
 use crate::config::ElasticsearchConfig;
 use crate::exchange::{Exchange, WorkerState};
-use crate::operation::{OperationShaper, SourceRecord};
+use crate::operation::{Arrival, OperationShaper, SourceRecord};
 use crate::preflight;
 use crate::scheduler::{Limits, Scheduler, Settlement, Verdict};
 use crate::worker::Worker;
@@ -140,7 +140,10 @@ impl Sink for ElasticsearchSink {
 
     fn write(&mut self, batch: &Batch<'_>, out: &mut Settle<'_>) -> Result<usize, Error> {
         self.report(out)?;
-        let now = Instant::now();
+        let arrival = Arrival {
+            at: Instant::now(),
+            wall_ms: batch.now_ms(),
+        };
         let mut operations = Vec::new();
         let mut accepted = 0;
         for record in batch.records() {
@@ -148,7 +151,7 @@ impl Sink for ElasticsearchSink {
                 break;
             }
             accepted += 1;
-            match self.shaper.shape(&BatchRecord { record, batch }, now) {
+            match self.shaper.shape(&BatchRecord { record, batch }, arrival) {
                 Ok(operation) => {
                     self.held_records += 1;
                     self.held_bytes += operation.lines.len();
@@ -156,6 +159,11 @@ impl Sink for ElasticsearchSink {
                 }
                 Err(refusal) => out.reject(record.seq(), refusal.code, &refusal.message, ""),
             }
+        }
+        let invalid = (accepted - operations.len()) as u64;
+        if invalid > 0 {
+            out.number(SinkMetric::RecordsAccepted, "", invalid);
+            out.number(SinkMetric::Items, "invalid", invalid);
         }
         self.exchange.hand_over(operations);
         Ok(accepted)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::config::ElasticsearchConfig;
-use crate::operation::{Operation, OperationShaper, SourceRecord};
+use crate::operation::{Arrival, Operation, OperationShaper, SourceRecord};
 use crate::write_plan::WritePlan;
 
 /// A record of plain parts; `Default` has none of them.
@@ -78,6 +78,14 @@ thread_local! {
     .map(|changes| shaper(changes, usize::MAX));
 }
 
+/// An arrival at the Unix epoch's second 1,000, whatever the monotonic clock says.
+pub(crate) fn arrival(at: Instant) -> Arrival {
+    Arrival {
+        at,
+        wall_ms: 1_000_000,
+    }
+}
+
 /// An operation on document `id`, accepted now.
 pub(crate) fn operation(seq: u64, id: &str, version: Option<u64>) -> Operation {
     sized_operation(seq, id, version, 0, Instant::now())
@@ -126,7 +134,7 @@ fn shape(
     };
     SHAPERS.with(|shapers| {
         shapers[shaper]
-            .shape(&record, accepted_at)
+            .shape(&record, arrival(accepted_at))
             .expect("a valid operation")
     })
 }

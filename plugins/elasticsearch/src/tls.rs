@@ -271,9 +271,7 @@ mod tests {
     fn an_authority_of_a_file_stands_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ca.pem");
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = rcgen::CertificateParams::default().self_signed(&key);
-        fs::write(&path, certificate.expect("a certificate").pem()).expect("written");
+        fs::write(&path, weir_test_tls::Authority::new().pem()).expect("written");
         let config = TlsConfig {
             ca_file: path.to_str().map(str::to_owned),
             ..TlsConfig::default()

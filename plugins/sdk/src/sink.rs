@@ -93,6 +93,18 @@ pub enum SinkMetric {
     TargetUp = sink_metric::TARGET_UP,
     /// Observation: how long a request took, in microseconds.
     RequestDurationUs = sink_metric::REQUEST_DURATION_US,
+    /// Counter: records accepted.
+    RecordsAccepted = sink_metric::RECORDS_ACCEPTED,
+    /// Counter: errors of single operations; the label is their type.
+    ItemErrors = sink_metric::ITEM_ERRORS,
+    /// Gauge: 1 while nothing is sent for the reason that the label names, else 0.
+    Paused = sink_metric::PAUSED,
+    /// Histogram: operations of a request. Reported by [`Settle::buckets`], like the next two.
+    RequestOperations = sink_metric::REQUEST_OPERATIONS,
+    /// Histogram: how long a record waited for its first request, in milliseconds.
+    QueueWaitMs = sink_metric::QUEUE_WAIT_MS,
+    /// Histogram: from a record's timestamp to its end as stored, in milliseconds.
+    LagMs = sink_metric::LAG_MS,
 }
 
 /// Takes a sink's verdicts.
@@ -134,6 +146,23 @@ impl Settle<'_> {
             label: label.into(),
             value,
         });
+    }
+
+    /// Adds to a histogram that `/metrics` shows: how many observations fell into each bucket alone, by its upper bound
+    /// (`None` = above all others), and their sum. A histogram has the same bounds at every call, at most 30.
+    pub fn buckets(
+        &mut self,
+        metric: SinkMetric,
+        buckets: impl IntoIterator<Item = (Option<u64>, u64)>,
+        sum: u64,
+    ) {
+        for (bound, count) in buckets {
+            match bound {
+                Some(bound) => self.number(metric, &bound.to_string(), count),
+                None => self.number(metric, sink_metric::BUCKET_INF, count),
+            }
+        }
+        self.number(metric, sink_metric::BUCKET_SUM, sum);
     }
 
     /// The target cannot be written now, and why (no secrets); shown in /readyz until [`Settle::available`].

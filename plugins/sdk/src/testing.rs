@@ -369,6 +369,11 @@ impl SinkHarness {
         })
     }
 
+    /// What the host's wall clock says from now on; it begins at 0.
+    pub fn set_clock_ms(&mut self, clock_ms: i64) {
+        self.bench.host.clock_ms.store(clock_ms, Ordering::Relaxed);
+    }
+
     /// Lines logged so far, as (level, message).
     pub fn log(&self) -> Vec<(u32, String)> {
         self.bench
@@ -386,7 +391,7 @@ impl SinkHarness {
         let view = Batch::new(
             batch.records(),
             &self.bench.slots,
-            0,
+            self.bench.host.clock_ms(),
             &self.bench.yield_flag,
         );
         let consumed = self.object.write(&view, &mut self.settlements);
@@ -414,6 +419,14 @@ impl SinkHarness {
         } else {
             Flush::Pending
         })
+    }
+
+    /// The last call; a sink says by errors that it takes nothing any more.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.object
+            .stop()
+            .into_result()
+            .map_err(|error| error.message.to_string())
     }
 
     /// Everything reported so far; kept until taken with `std::mem::take`.

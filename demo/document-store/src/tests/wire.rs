@@ -57,6 +57,10 @@ fn create_and_delete_have_their_own_outcomes() {
     assert_eq!(deletes["items"][1]["delete"]["result"], "not_found");
     // The delete's version stands for the document while it is young.
     assert_eq!(statuses(&bulk(&store, &write("a", 2, "{}")).json()), [409]);
+    store.set_gc_deletes(Duration::ZERO);
+    assert_eq!(statuses(&bulk(&store, &write("a", 2, "{}")).json()), [201]);
+    // A document's own version never grows old.
+    assert_eq!(statuses(&bulk(&store, &write("a", 2, "{}")).json()), [409]);
 }
 
 #[test]

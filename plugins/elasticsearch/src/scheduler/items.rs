@@ -9,6 +9,8 @@ use super::{FAULTS_MAX, Scheduler, Verdict};
 use crate::bulk_answer::Item;
 use crate::flight::Flight;
 use crate::item_class::{ItemClass, classify_item};
+use crate::item_error;
+use crate::numbers::to_ms;
 use crate::operation::Operation;
 use crate::pace::{BACKOFF_STEPS, backoff};
 use crate::refusal::{Refusal, code};
@@ -43,17 +45,20 @@ impl Scheduler {
         let mut again = Vec::new();
         let mut blocked_by = None;
         for ((operation, item), class) in sent.into_iter().zip(items).zip(classes) {
-            match self.end_item(operation, &item, class) {
+            if let Some(error_type) = item_error::label(&item) {
+                self.numbers.add(SinkMetric::ItemErrors, error_type, 1);
+            }
+            match self.end_item(operation, &item, class, now) {
                 Ended::Settled => {}
                 Ended::Again(operation) => again.push(operation),
-                Ended::Blocked(operation, reason) => {
-                    blocked_by = Some(reason);
+                Ended::Blocked(operation, class, reason) => {
+                    blocked_by = Some((class, reason));
                     again.push(operation);
                 }
             }
         }
         match blocked_by {
-            Some(reason) if again.len() == total => self.blocked(reason, now),
+            Some((class, reason)) if again.len() == total => self.blocked(class, reason, now),
             _ => self.pace.succeeded(),
         }
         self.numbers
@@ -63,14 +68,14 @@ impl Scheduler {
 
     /// Every operation of a request was refused for now. While others are stored this concerns these operations alone,
     /// and the back-off of each is enough; else the target takes nothing.
-    fn blocked(&mut self, reason: String, now: Instant) {
+    fn blocked(&mut self, class: &'static str, reason: String, now: Instant) {
         let others_pass = self
             .stored_when_blocked
             .is_some_and(|stored| self.stored > stored);
         self.stored_when_blocked = Some(self.stored);
         match others_pass {
             true => self.pace.succeeded(),
-            false => self.fail(reason, None, now),
+            false => self.fail(class, reason, None, now),
         }
     }
 
@@ -106,10 +111,16 @@ impl Scheduler {
         }
     }
 
-    fn end_item(&mut self, operation: Operation, item: &Item, class: ItemClass) -> Ended {
+    fn end_item(
+        &mut self,
+        operation: Operation,
+        item: &Item,
+        class: ItemClass,
+        now: Instant,
+    ) -> Ended {
         match class {
-            ItemClass::Stored => self.end_well(operation, Verdict::Stored, "stored"),
-            ItemClass::Gone => self.end_well(operation, Verdict::Stored, "gone"),
+            ItemClass::Stored => self.end_stored(operation, "stored", now),
+            ItemClass::Gone => self.end_stored(operation, "gone", now),
             ItemClass::Conflict if operation.versioned => {
                 self.end_well(operation, Verdict::Superseded, "superseded")
             }
@@ -123,13 +134,23 @@ impl Scheduler {
             }
             ItemClass::Overloaded => {
                 self.count("item_overload");
-                Ended::Blocked(operation, describe(item))
+                Ended::Blocked(operation, "item_overload", describe(item))
             }
             ItemClass::Systemic => {
                 self.count("item_systemic");
-                Ended::Blocked(operation, describe(item))
+                Ended::Blocked(operation, "item_systemic", describe(item))
             }
         }
+    }
+
+    fn end_stored(&mut self, operation: Operation, how: &'static str, now: Instant) -> Ended {
+        if let Some(age) = operation.age_when_accepted {
+            let since = now.saturating_duration_since(operation.accepted_at);
+            self.numbers
+                .lag_ms
+                .observe(to_ms(age.saturating_add(since)));
+        }
+        self.end_well(operation, Verdict::Stored, how)
     }
 
     fn end_well(&mut self, operation: Operation, verdict: Verdict, how: &'static str) -> Ended {
@@ -154,7 +175,7 @@ impl Scheduler {
         if let Err(storm) = self.breaker.reject(&operation, code, &seen) {
             operation.held_by_breaker = true;
             self.count("storm");
-            return Ended::Blocked(operation, storm);
+            return Ended::Blocked(operation, "storm", storm);
         }
         let causes = item.error.as_ref().map(|error| error.causes());
         let message = format!("Elasticsearch refused the {}: {seen}", operation.name());
@@ -196,8 +217,8 @@ pub(super) enum Ended {
     Settled,
     /// Sent again; it may be its own fault.
     Again(Operation),
-    /// Sent again, and not for anything that is wrong with it.
-    Blocked(Operation, String),
+    /// Sent again, and not for anything that is wrong with it: the class of what is in the way, and what was seen.
+    Blocked(Operation, &'static str, String),
 }
 
 fn class_of(operation: &Operation, item: &Item) -> ItemClass {
@@ -206,13 +227,17 @@ fn class_of(operation: &Operation, item: &Item) -> ItemClass {
         operation.action,
         item.status,
         error_type,
-        item.failure_store.as_deref(),
+        item.is_in_failure_store(),
     )
 }
 
 fn describe(item: &Item) -> String {
     match &item.error {
         Some(error) => format!("status {}, {}", item.status, error.describe()),
+        None if item.is_in_failure_store() => format!(
+            "status {}, but it went to the data stream's failure store",
+            item.status
+        ),
         None => format!("status {}", item.status),
     }
 }

@@ -51,7 +51,7 @@ impl Scheduler {
                 Doubt::Reset | Doubt::BadAnswer => {}
             }
         }
-        self.fail_alone(flight, reason, now);
+        self.fail_alone(flight, "unknown", reason, now);
     }
 
     fn halve(&mut self, flight: &mut Flight, cause: &'static str) {
@@ -71,7 +71,7 @@ impl Scheduler {
             flight.halve_front();
         } else if self.size.was_taken(bytes) {
             self.tolerate_alone(flight, "item_fault", code::PAYLOAD_TOO_LARGE, &reason);
-            self.fail_alone(flight, reason, now);
+            self.fail_alone(flight, "too_large", reason, now);
         } else {
             self.pace.succeeded();
             for operation in flight.take_front() {
@@ -123,7 +123,7 @@ impl Scheduler {
             flight.isolating = true;
             flight.failures_in_a_row += 1;
             flight.rotate();
-            self.fail_alone(flight, reason, now);
+            self.fail_alone(flight, "bad_request", reason, now);
         }
     }
 

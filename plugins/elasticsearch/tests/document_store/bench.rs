@@ -7,12 +7,30 @@ use serde_json::{Value, json};
 use weir_document_store::{DocumentStore, Settings};
 use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
+use weir_plugin_sdk::api::sink_metric;
 use weir_plugin_sdk::testing::{SinkHarness, TestRecord};
 
 pub const INDEX: &str = "visits";
 /// Long enough for a busy machine; reached only by a test that fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const FLUSH_WAIT_MS: u64 = 200;
+const GAUGES: [u32; 6] = [
+    sink_metric::PENDING_RECORDS,
+    sink_metric::REQUESTS_IN_FLIGHT,
+    sink_metric::BLOCKED_RECORDS,
+    sink_metric::OLDEST_PENDING_MS,
+    sink_metric::TARGET_UP,
+    sink_metric::PAUSED,
+];
+/// Every end of an accepted record.
+const OUTCOMES: [&str; 6] = [
+    "stored",
+    "superseded",
+    "already_there",
+    "gone",
+    "rejected",
+    "invalid",
+];
 
 pub struct Bench {
     pub store: DocumentStore,
@@ -23,6 +41,8 @@ pub struct Bench {
     pub messages: BTreeMap<u64, String>,
     /// Errors counted, by class.
     pub errors: BTreeMap<String, u64>,
+    /// What the sink reported as a host keeps it, by the metric's number and label: sums, and the last value of gauges.
+    numbers: BTreeMap<(u32, String), u64>,
 }
 
 pub fn config(urls: &[String], changes: Value) -> Value {
@@ -63,13 +83,14 @@ impl Bench {
     }
 
     pub fn of(store: DocumentStore, sink: SinkHarness) -> Self {
-        let (ended, messages, errors) = Default::default();
+        let (ended, messages, errors, numbers) = Default::default();
         Bench {
             store,
             sink,
             ended,
             messages,
             errors,
+            numbers,
         }
     }
 
@@ -153,6 +174,47 @@ impl Bench {
         for error in self.sink.settlements().errors.drain(..) {
             *self.errors.entry(error.class.to_string()).or_default() += error.count;
         }
+        for number in self.sink.settlements().numbers.drain(..) {
+            let kept = self
+                .numbers
+                .entry((number.metric, number.label.to_string()));
+            let kept = kept.or_default();
+            *kept = number.value
+                + if GAUGES.contains(&number.metric) {
+                    0
+                } else {
+                    *kept
+                };
+        }
+        self.check_account();
+    }
+
+    /// Holds at every report, not only when all is quiet: what was accepted has ended or is pending, and what has ended
+    /// was settled.
+    fn check_account(&self) {
+        let ended: u64 = OUTCOMES
+            .map(|outcome| self.number(sink_metric::ITEMS, outcome))
+            .iter()
+            .sum();
+        let pending = self.number(sink_metric::PENDING_RECORDS, "");
+        let accepted = self.number(sink_metric::RECORDS_ACCEPTED, "");
+        assert_eq!(accepted, ended + pending, "{:?}", self.numbers);
+        assert_eq!(ended, self.ended.len() as u64, "{:?}", self.numbers);
+    }
+
+    /// Value of a metric as `/metrics` would show it; 0 if it was never reported.
+    pub fn number(&self, metric: u32, label: &str) -> u64 {
+        let found = self.numbers.get(&(metric, label.to_owned()));
+        found.copied().unwrap_or_default()
+    }
+
+    /// Sum over a metric's labels; of a histogram, the number of observations.
+    pub fn total(&self, metric: u32) -> u64 {
+        let of_metric = self
+            .numbers
+            .iter()
+            .filter(|((known, label), _)| *known == metric && label != sink_metric::BUCKET_SUM);
+        of_metric.map(|(_, value)| value).sum()
     }
 
     /// How many records ended as `how`.

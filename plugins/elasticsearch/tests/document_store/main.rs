@@ -10,25 +10,24 @@
 //! owner · 37 a flush cut short · 38, 39 stop · 42 one partition stuck · 43 a daily index at midnight · 44, 45 data streams ·
 //! 46 a document that is there · 47 failure store · 48 upsert against other writers · 50 authorities · 51 client
 //! certificate and API key · 52 rotated secrets · 53 secrets in texts · 54 gzip · 55 odd documents · 56 products · 57 proxies
-//! of the environment · 58 a trickling answer
+//! of the environment · 58 a trickling answer · 59 a clock that jumps
 //!
-//! Unit tests beside the code: 49 ids of the server (`write_plan.rs`), 59 a clock that jumps (`index_name.rs`: no clock is
-//! asked for a name, an id or a version, and waits use the monotonic one), 60 random faults (`scheduler_random_tests.rs`;
+//! Unit tests beside the code: 5 ten minutes of it (`src/scheduler/tests/outages.rs`), 49 ids of the server (`write_plan.rs`), 60 random faults (`src/scheduler/tests/random.rs`;
 //! a million records: `weir-dev sink-soak`), and the scheduler's side of many of the above.
 //!
 //! Not here, and why:
 //! * 34, 35, 40, 41 are the host's, since a sink knows neither offsets nor dead letters: kills around the commit of dead
 //!   letters (`dev/tests/kill_points.rs`), a broker that is away (`dev/tests/faults.rs`), the settled prefix and gaps in
 //!   offsets (`host/src/flow/ledger.rs`).
-//! * 31 after `index.gc_deletes`: it would take a minute of waiting for a fact of the server that the README states.
 //! * 56 against a real OpenSearch: none is started here; products are told apart by what their versions say.
 
 mod access;
 mod answers;
 mod bench;
+mod clocks;
 mod methods;
+mod numbers;
 mod outages;
 mod preflight;
 mod tls;
-mod tls_front;
 mod verdicts;

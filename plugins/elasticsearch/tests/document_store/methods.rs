@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use weir_document_store::{Action, BulkFault, ItemFault, ItemTarget, ItemsChange, ObservedBulk};
+use weir_document_store::{
+    Action, BulkFault, Gate, ItemFault, ItemTarget, ItemsChange, ObservedBulk,
+};
+use weir_plugin_sdk::api::sink_metric;
 use weir_plugin_sdk::testing::TestRecord;
 
 use crate::bench::{Bench, INDEX, record, records};
@@ -143,39 +146,117 @@ fn case_29_a_tombstone_with_a_null_key_ends_at_once() {
         key: None,
         ..tombstone("", 1)
     };
-    bench.write_and_settle(&[record("a", 1), nameless, record("b", 1)]);
+    let gate = Gate::closed();
+    let held = BulkFault::HoldBeforeApply(gate.clone());
+    bench.store.faults().set_standing(Some(held));
+    bench.write(&[
+        record("a", 1),
+        nameless.clone(),
+        tombstone("a", 2),
+        nameless,
+    ]);
+    assert_eq!(
+        bench.ended.keys().copied().collect::<Vec<u64>>(),
+        [2, 4],
+        "by the call that brought them, whatever the others wait for"
+    );
+    bench.store.faults().set_standing(None);
+    gate.open();
+    bench.settle();
     assert_eq!(
         ended(&bench),
-        ["stored", "elasticsearch.key_null", "stored"]
+        [
+            "stored",
+            "elasticsearch.key_null",
+            "stored",
+            "elasticsearch.key_null"
+        ]
     );
+    assert!(bench.store.document(INDEX, "a").is_none());
+    assert_eq!(bench.store.observations().bulks()[0].operations.len(), 2);
 }
 
 /// What the documentation says: a delete keeps its version for a while (`index.gc_deletes`), and for that long no older
-/// write brings the document back. The store here remembers it for 60 s as Elasticsearch does, so the time after is
-/// not played through.
+/// write brings the document back. After that one does, until the replay comes to the delete again.
 #[test]
-fn case_31_an_older_write_does_not_undo_a_delete_that_is_remembered() {
+fn case_31_an_older_write_undoes_a_delete_that_is_no_longer_remembered() {
     let mut bench = Bench::new(json!({ "tombstones": "delete" }));
-    bench.write_and_settle(&[record("a", 1)]);
-    bench.write_and_settle(&[tombstone("a", 2)]);
+    bench.write_and_settle(&[record("a", 1), tombstone("a", 2)]);
     bench.write_and_settle(&[record("a", 1), tombstone("a", 2)]);
     assert_eq!(
         ended(&bench),
         ["stored", "stored", "superseded", "superseded"]
     );
     assert!(bench.store.document(INDEX, "a").is_none());
+    bench.store.set_gc_deletes(Duration::ZERO);
+    bench.write_and_settle(&[record("a", 1)]);
+    assert_eq!(ended(&bench)[4..], ["stored"]);
+    assert_eq!(bench.version_of("a"), Some(1), "it is back");
+    bench.write_and_settle(&[tombstone("a", 2)]);
+    assert_eq!(ended(&bench)[5..], ["stored"]);
+    assert!(bench.store.document(INDEX, "a").is_none());
 }
 
-/// Offsets that begin anew are superseded by the old documents; versions of a higher epoch win.
+const ERA_MS: i64 = 1_717_200_000_000;
+
+/// The records of a topic of 50 documents with 200 records, written `era` times before.
+fn topic(era: i64) -> Vec<TestRecord> {
+    let in_era = |offset: i64| {
+        TestRecord::value(json!({ "version": 1_000 * era + offset }).to_string())
+            .with_key(format!("id{}", offset % 50))
+            .offset(offset)
+            .at(ERA_MS + 86_400_000 * era + offset)
+            .with_header("epoch", ((era << 40) + offset).to_string())
+    };
+    (0..200).map(in_era).collect()
+}
+
 #[test]
-fn case_32_a_topic_that_was_created_anew() {
+fn case_32_a_topic_that_was_created_anew_is_superseded_until_its_offsets_are_higher() {
     let mut bench = Bench::new(json!({}));
-    bench.write_and_settle(&[record("a", 500)]);
-    bench.write_and_settle(&[record("a", 3)]);
-    let next_epoch = record("a", 4).with_header("weir.version", ((1_i64 << 40) + 4).to_string());
-    bench.write_and_settle(&[next_epoch]);
-    assert_eq!(ended(&bench), ["stored", "superseded", "stored"]);
-    assert_eq!(bench.version_of("a"), Some(4));
+    bench.write_and_settle(&topic(1));
+    let superseded = |bench: &Bench| bench.number(sink_metric::ITEMS, "superseded");
+    assert_eq!(superseded(&bench), 0);
+    // The second topic, up to the offset from which each document's version is its old one's successor.
+    bench.write_and_settle(&topic(2)[..150]);
+    assert_eq!((superseded(&bench), bench.count("superseded")), (150, 150));
+    assert_eq!(
+        bench.version_of("id0"),
+        Some(1_150),
+        "the old documents stay"
+    );
+    bench.write_and_settle(&[record("id0", 200)]);
+    assert_eq!(
+        (superseded(&bench), bench.version_of("id0")),
+        (150, Some(200))
+    );
+}
+
+/// Two sources of versions rise from topic to topic: the records' timestamps, and a header that a producer counts up. With
+/// either, everything that the new topic says wins, also where the old one's documents have offsets as their versions.
+#[test]
+fn case_32_versions_of_a_higher_epoch_win() {
+    for version in ["timestamp", "header:epoch"] {
+        let mut old = Bench::new(json!({}));
+        old.write_and_settle(&topic(1));
+        let changes = json!({ "version": version });
+        let sink = crate::bench::sink(crate::bench::config(&[old.store.url()], changes));
+        let mut bench = Bench::of(old.store, sink);
+        for era in 2..4 {
+            bench.write_and_settle(&topic(era));
+            assert_eq!(
+                bench.number(sink_metric::ITEMS, "superseded"),
+                0,
+                "{version}"
+            );
+            for key in 0..50 {
+                let last = bench.version_of(&format!("id{key}"));
+                assert_eq!(last, Some(1_000 * era + 150 + key), "{version}");
+            }
+        }
+        bench.write_and_settle(&topic(2));
+        assert_eq!(bench.count("superseded"), 200, "{version}: the era before");
+    }
 }
 
 #[test]
@@ -263,6 +344,14 @@ fn case_47_a_document_in_the_failure_store_is_rejected_and_counted() {
     bench.store.faults().push(used);
     bench.write_and_settle(&records(2));
     assert_eq!(bench.count("elasticsearch.failure_store"), 2);
+    assert_eq!(bench.number(sink_metric::ITEM_ERRORS, "failure_store"), 2);
+    assert_eq!(bench.number(sink_metric::ITEMS, "stored"), 0);
+    assert!(
+        bench.messages[&1]
+            .contains("`id0`: status 201, but it went to the data stream's failure store"),
+        "{}",
+        bench.messages[&1]
+    );
     let elsewhere = BulkFault::Items(ItemsChange::FailureStore("not_applicable_or_unknown"));
     bench.store.faults().push(elsewhere);
     bench.write_and_settle(&[record("other", 9)]);

@@ -8,6 +8,7 @@ use weir_document_store::{
     BulkFault, DocumentStore, Gate, ItemFault, ItemTarget, Operation, Settings,
 };
 use weir_plugin_sdk::Flush;
+use weir_plugin_sdk::api::sink_metric;
 
 use crate::bench::{Bench, DEADLINE, INDEX, config, record, records, sink};
 
@@ -52,10 +53,16 @@ fn case_5_a_busy_server_fills_the_buffer_and_no_more() {
         accepted, 30,
         "three bulks: two for the flights, one that is gathered"
     );
-    bench.poll_until("several refusals", |bench| {
-        bench.store.observations().received() >= 4
-    });
-    assert_eq!(bench.sink.write(&input[accepted..]).expect("a write").0, 0);
+    for refusals in 4..8 {
+        bench.poll_until("another refusal", |bench| {
+            bench.store.observations().received() >= refusals
+        });
+        assert_eq!(bench.sink.write(&input[accepted..]).expect("a write").0, 0);
+        assert_eq!(bench.number(sink_metric::RECORDS_ACCEPTED, ""), 30);
+        assert_eq!(bench.number(sink_metric::PENDING_RECORDS, ""), 30);
+        assert_eq!(bench.number(sink_metric::PAUSED, "overload"), 1);
+        assert!(bench.ended.is_empty());
+    }
     bench.store.faults().clear();
     bench.write_and_settle(&input[accepted..]);
     assert_eq!(
@@ -153,9 +160,25 @@ fn case_38_and_39_a_sink_in_its_longest_pause_stops_at_once() {
         .set_standing(Some(BulkFault::too_many_requests(300)));
     bench.write(&records(20));
     bench.poll_until("the pause", |bench| bench.unavailable().is_some());
-    // The pause is five minutes long: the end of this test shows that the drop does not sit it out.
-    drop(bench.sink);
+    // The pause is five minutes long.
+    stops(&mut bench);
     assert_eq!(bench.store.observations().received(), 1);
+    assert!(bench.ended.is_empty(), "what was not stored has no verdict");
+}
+
+/// The stop has ended the sink's thread, and did not only give up waiting for it.
+fn stops(bench: &mut Bench) {
+    bench.sink.stop().expect("a stop");
+    let after = bench.sink.poll().expect_err("no sink any more");
+    assert!(after.contains("was stopped"), "{after}");
+}
+
+#[test]
+fn case_39_a_sink_whose_nodes_are_away_stops_at_once() {
+    let mut bench = Bench::of(store(), sink(config(&[dead_url()], json!({}))));
+    bench.write(&records(20));
+    bench.poll_until("the pause", |bench| bench.unavailable().is_some());
+    stops(&mut bench);
 }
 
 #[test]
@@ -169,7 +192,7 @@ fn a_sink_that_is_dropped_in_the_middle_of_a_request_ends() {
     bench.poll_until("the request", |bench| {
         bench.store.observations().received() >= 1
     });
-    drop(bench.sink);
+    stops(&mut bench);
 }
 
 /// The old owner's request is still inside the server when the new owner has written on: its document stays.

@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
-use weir_document_store::{Authentication, DocumentStore, Settings};
+use weir_document_store::{Authentication, DocumentStore, ItemFault, ItemTarget, Settings};
 use weir_elasticsearch::{ElasticsearchConfig, ElasticsearchSink};
 use weir_plugin_sdk::{Findings, Sink};
 
-use crate::bench::{INDEX, config};
+use crate::bench::{Bench, INDEX, config, records};
 
 fn store() -> DocumentStore {
     DocumentStore::start(Settings::default()).expect("a store")
@@ -59,9 +59,11 @@ fn case_56_each_product_is_known_also_where_the_root_is_closed() {
         ("2.19.1", Some("opensearch"), None),
         ("3.9.0", Some("opensearch"), None),
         ("7.10.2", Some("opensearch"), None),
-        ("7.16.3", None, Some("warning: ")),
-        ("6.8.23", None, Some("warning: ")),
-        ("4.0.0", Some("opensearch"), Some("warning: ")),
+        ("7.16.3", None, Some("is Elasticsearch 7.16, which")),
+        ("7.10.2", None, Some("is Elasticsearch 7.10, which")),
+        ("6.8.23", None, Some("is Elasticsearch 6.8, which")),
+        ("10.0.0", None, Some("is Elasticsearch 10.0, which")),
+        ("4.0.0", Some("opensearch"), Some("is OpenSearch 4, which")),
     ] {
         let store = store();
         let mut version = json!({ "number": number });
@@ -80,10 +82,52 @@ fn case_56_each_product_is_known_also_where_the_root_is_closed() {
         let store = store();
         store.faults().set_root_status(Some(root));
         assert!(findings(&store.url(), json!({})).is_empty(), "{root}");
-        let old = json!({ "nodes": { "x": { "version": "6.8.23" } } });
-        store.faults().set_answer("/_nodes/_local", 200, old);
-        only(&store.url(), json!({}), "Elasticsearch 6.8");
+        for (number, expected) in [
+            ("6.8.23", Some("warning: The node http")),
+            ("8.19.20", None),
+            ("2.19.1", None),
+            ("4.0.0", Some("is OpenSearch 4, which")),
+        ] {
+            let node = json!({ "nodes": { "x": { "version": number } } });
+            store.faults().set_answer("/_nodes/_local", 200, node);
+            match expected {
+                None => assert!(findings(&store.url(), json!({})).is_empty(), "{number}"),
+                Some(expected) => only(&store.url(), json!({}), expected),
+            }
+        }
     }
+}
+
+#[test]
+fn case_56_writes_need_no_root_and_no_known_product() {
+    for (status, root) in [
+        (405, json!({ "error": "Incorrect HTTP method for uri [/]" })),
+        (403, json!({ "error": { "type": "security_exception" } })),
+        (
+            200,
+            json!({ "version": { "number": "2.19.1", "distribution": "opensearch" } }),
+        ),
+        (200, json!({ "version": { "number": "99.0.0" } })),
+        (500, json!(null)),
+    ] {
+        let mut bench = Bench::new(json!({}));
+        bench.store.faults().set_answer("/", status, root);
+        bench.write_and_settle(&records(10));
+        assert_eq!(
+            (bench.count("stored"), bench.stored_documents()),
+            (10, 10),
+            "{status}"
+        );
+    }
+    let mut bench = Bench::new(json!({}));
+    let rejected = "opensearch_rejected_execution_exception";
+    let fault = ItemFault::new(ItemTarget::Any, 429, rejected, "full").times(4);
+    bench.store.faults().push_item(fault);
+    bench.write_and_settle(&records(10));
+    assert_eq!(
+        (bench.count("stored"), bench.errors["item_overload"]),
+        (10, 4)
+    );
 }
 
 #[test]

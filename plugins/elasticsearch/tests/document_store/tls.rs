@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_document_store::{Authentication, BulkFault, DocumentStore, Settings};
+use weir_test_tls::{Authority, ConnectProxy, Identity, TlsFront};
 
 use crate::bench::{Bench, config, record, records, sink};
-use crate::tls_front::{Authority, Identity, TlsFront};
 
 /// A store behind TLS under the name `127.0.0.1` or another one, and files for the sink.
 struct Front {
@@ -21,7 +21,10 @@ impl Front {
     fn new(name: &str, expired: bool, clients: Option<&Authority>) -> Self {
         let store = DocumentStore::start(Settings::default()).expect("a store");
         let authority = Authority::new();
-        let identity = authority.sign(name, expired);
+        let identity = match expired {
+            true => authority.sign_expired(name),
+            false => authority.sign(name),
+        };
         let front = TlsFront::start(store.address(), &authority, &identity, clients);
         let folder = tempfile::tempdir().expect("a folder");
         Front {
@@ -106,7 +109,7 @@ fn case_51_a_client_certificate_and_an_api_key_are_both_shown() {
     let Identity {
         certificate_pem,
         key_pem,
-    } = clients.sign("sink.example", false);
+    } = clients.sign("sink.example");
     let front = Front::new("127.0.0.1", false, Some(&clients));
     front.store.set_authentication(Authentication::ApiKey {
         encoded: "aWQ6aHVudGVyMg==".into(),
@@ -154,7 +157,7 @@ fn case_50_a_fingerprint_is_looked_for_at_every_new_connection() {
     let mut bench = Bench::of(front.store, sink);
     bench.write_and_settle(&records(3));
     let other = Authority::new();
-    front.front.show(&other, &other.sign("127.0.0.1", false));
+    front.front.show(&other, &other.sign("127.0.0.1"));
     bench.store.faults().push(BulkFault::ResetBeforeApply);
     bench.write(&[record("after", 1)]);
     bench.poll_until("a refusal", |bench| {
@@ -162,7 +165,7 @@ fn case_50_a_fingerprint_is_looked_for_at_every_new_connection() {
         reason.contains("tls.ca_fingerprint")
     });
     assert_eq!((bench.count("stored"), bench.stored_documents()), (3, 3));
-    let renewed = front.authority.sign("127.0.0.1", false);
+    let renewed = front.authority.sign("127.0.0.1");
     front.front.show(&front.authority, &renewed);
     bench.settle();
     assert_eq!(
@@ -176,7 +179,7 @@ fn case_50_a_fingerprint_is_looked_for_at_every_new_connection() {
 fn case_52_a_client_certificate_is_read_again_when_its_files_change() {
     let clients = Authority::new();
     let front = Front::new("127.0.0.1", false, Some(&clients));
-    let stranger = Authority::new().sign("sink.example", false);
+    let stranger = Authority::new().sign("sink.example");
     let mut tls = front.by_ca_file();
     tls["certificate_file"] = front.file("client.pem", &stranger.certificate_pem).into();
     tls["key_file"] = front.file("client.key", &stranger.key_pem).into();
@@ -185,7 +188,7 @@ fn case_52_a_client_certificate_is_read_again_when_its_files_change() {
     bench.write(&records(3));
     bench.poll_until("a refusal", |bench| bench.unavailable().is_some());
     assert!(bench.ended.is_empty());
-    let renewed = clients.sign("sink.example", false);
+    let renewed = clients.sign("sink.example");
     fs::write(
         front.folder.path().join("client.pem"),
         &renewed.certificate_pem,
@@ -194,4 +197,72 @@ fn case_52_a_client_certificate_is_read_again_when_its_files_change() {
     fs::write(front.folder.path().join("client.key"), &renewed.key_pem).expect("written");
     bench.settle();
     assert_eq!((bench.count("stored"), bench.stored_documents()), (3, 3));
+}
+
+/// A front for a host that no resolver knows: only the proxy can lead there.
+const FAR_AWAY: &str = "elasticsearch.invalid";
+
+fn through(front: Front, proxy: &ConnectProxy, tls: Value) -> Bench {
+    let changes = json!({
+        "tls": tls, "username": "elastic", "password": "inner-secret",
+        "proxy": {
+            "url": format!("http://127.0.0.1:{}", proxy.port), "username": "u", "password": "p",
+        },
+    });
+    let sink = sink(config(&[format!("https://{FAR_AWAY}:9200")], changes));
+    Bench::of(front.store, sink)
+}
+
+fn proxy_to(front: &Front, authorization: &str) -> ConnectProxy {
+    let target = ([127, 0, 0, 1], front.front.port).into();
+    ConnectProxy::start(target, Some(authorization))
+}
+
+#[test]
+fn case_50_an_authority_is_known_by_its_fingerprint_through_a_proxy_too() {
+    let clients = Authority::new();
+    let client = clients.sign("sink.example");
+    let front = Front::new(FAR_AWAY, false, Some(&clients));
+    let proxy = proxy_to(&front, "Basic dTpw");
+    let tls = json!({
+        "ca_fingerprint": front.authority.fingerprint(),
+        "certificate_file": front.file("client.pem", &client.certificate_pem),
+        "key_file": front.file("client.key", &client.key_pem),
+    });
+    let bench = stored(through(front, &proxy, tls));
+    let bulk = &bench.store.observations().bulks()[0];
+    assert_eq!(bulk.header("proxy-authorization"), None);
+    assert!(bulk.header("authorization").is_some());
+    for head in proxy.requests() {
+        assert!(
+            head.starts_with(&format!("CONNECT {FAR_AWAY}:9200 ")),
+            "{head}"
+        );
+        assert!(
+            !head.to_ascii_lowercase().contains("\r\nauthorization:"),
+            "the server's alone: {head}"
+        );
+    }
+    assert!(!proxy.requests().is_empty());
+}
+
+#[test]
+fn case_50_a_proxy_vouches_for_nobody() {
+    for (name, is_other, authorization, why) in [
+        (FAR_AWAY, true, "Basic dTpw", "tls.ca_fingerprint"),
+        ("127.0.0.1", false, "Basic dTpw", "not valid for name"),
+        (FAR_AWAY, false, "Basic another", "proxy"),
+    ] {
+        let front = Front::new(name, false, None);
+        let proxy = proxy_to(&front, authorization);
+        let fingerprint = match is_other {
+            true => Authority::new().fingerprint(),
+            false => front.authority.fingerprint(),
+        };
+        refused(
+            through(front, &proxy, json!({ "ca_fingerprint": fingerprint })),
+            why,
+        );
+        assert!(!proxy.requests().is_empty(), "{why}");
+    }
 }

@@ -1,9 +1,6 @@
-use std::collections::HashMap;
+//! Everything at once.
 
-use super::tests::{SEED, answer, limits, rejected_code};
 use super::*;
-use crate::outcome::Doubt;
-use crate::testing::sized_operation;
 
 /// A server of random faults: whatever it answers, each record ends exactly once, the documents are right, and no
 /// document is ever in two requests.
