@@ -1,7 +1,7 @@
 //! What a contributor runs beside the product: real servers for tests, the judge of the
 //! end-to-end tests, benchmarks.
 //!
-//! * [`servers`] fetches Kafka and Elasticsearch by their Maven coordinates and runs them.
+//! * [`servers`] fetches Kafka, Elasticsearch and OpenSearch by their Maven coordinates and runs them.
 //! * [`bench`] measures the host against a bare client loop.
 //! * [`chaos`] runs the reference job under a random schedule of faults, and judges it.
 //! * [`client`] is what a test needs to do with, and see of, both.
@@ -10,8 +10,8 @@
 //! * [`host`] runs `weir` as a real process and reads its log.
 //! * [`judge`] recomputes from the topics what the pipelines should have written.
 //! * [`proxy`] is a network that can be cut, silenced and slowed.
-//! * [`sink`] runs the Elasticsearch sink alone: soak and speed.
-//! * [`scene`] is the reference job under names of its own, for one test.
+//! * [`sink`] runs the Elasticsearch sink, alone or in a host: soak and speed.
+//! * [`scene`] is the reference job, or one that writes documents, under names of its own, for one test.
 
 pub mod bench;
 pub mod chaos;

@@ -1,11 +1,13 @@
-//! Long runs of the Elasticsearch sink alone.
+//! Long runs of the Elasticsearch sink, alone and in a host.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer};
-use weir_dev::sink::{BenchOptions, SoakOptions, bench, soak};
+use weir_dev::sink::{
+    BenchOptions, HostSoakReport, SoakOptions, SoakReport, bench, soak, soak_in_host,
+};
 
 #[derive(Debug, Args)]
 pub struct SinkSoak {
@@ -17,6 +19,9 @@ pub struct SinkSoak {
     /// Documents that the records are about.
     #[arg(long, default_value_t = 20_000)]
     keys: u64,
+    /// Through a Kafka of its own and a host process of this build.
+    #[arg(long)]
+    host: bool,
 }
 
 impl SinkSoak {
@@ -31,21 +36,44 @@ impl SinkSoak {
             "seed {}, {} records about {} documents",
             options.seed, options.records, options.keys
         );
-        let report = soak(options)?;
-        println!(
-            "{} faults, {} requests in {:.1} s; {} documents as the model has them, {} poisoned records rejected, nothing pending",
-            report.faults,
-            report.requests,
-            report.elapsed.as_secs_f64(),
-            report.documents,
-            report.rejected,
-        );
-        println!(
-            "memory: {} KiB when warm, {} KiB at the end",
-            report.warm_kib, report.end_kib
-        );
+        match self.host {
+            true => say_in_host(&soak_in_host(options)?),
+            false => say_alone(&soak(options)?),
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn say_alone(report: &SoakReport) {
+    println!(
+        "{} faults, {} requests in {:.1} s; {} documents as the model has them, {} poisoned records rejected, nothing pending",
+        report.faults,
+        report.requests,
+        report.elapsed.as_secs_f64(),
+        report.documents,
+        report.rejected,
+    );
+    println!(
+        "memory: {} KiB when warm, {} KiB at the end",
+        report.warm_kib, report.end_kib
+    );
+}
+
+fn say_in_host(report: &HostSoakReport) {
+    println!(
+        "{} faults, {} requests, {} rewinds in {:.1} s; {} documents and {} dead letters as the model has them, nothing pending, no lag",
+        report.faults,
+        report.requests,
+        report.rewinds,
+        report.elapsed.as_secs_f64(),
+        report.documents,
+        report.dead_letters,
+    );
+    println!(
+        "memory of the host: {} KiB when warm, {} KiB at the end",
+        report.warm_bytes / 1_024,
+        report.end_bytes / 1_024
+    );
 }
 
 #[derive(Debug, Args)]

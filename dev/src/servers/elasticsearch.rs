@@ -1,6 +1,6 @@
-//! A real one-node Elasticsearch on loopback.
+//! A real one-node Elasticsearch or OpenSearch on loopback.
 //!
-//! The build is the stripped one that Elastic publishes for its own integration tests: real bulk,
+//! The build of Elasticsearch is the stripped one that Elastic publishes for its own integration tests: real bulk,
 //! versions, searches and security, but 405 on `GET /`, no ingest, no painless, and no API keys
 //! (their index needs a filter that the build lacks).
 
@@ -29,9 +29,44 @@ const PORT_ATTEMPTS: usize = 5;
 /// the user database to work.
 const UNPRIVILEGED_ID: u32 = 65_534;
 
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SearchProduct {
+    #[default]
+    Elasticsearch,
+    /// Without security: this build has none.
+    OpenSearch,
+}
+
+impl SearchProduct {
+    /// As its files are called.
+    fn name(self) -> &'static str {
+        match self {
+            SearchProduct::Elasticsearch => "elasticsearch",
+            SearchProduct::OpenSearch => "opensearch",
+        }
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            SearchProduct::Elasticsearch => maven::ELASTICSEARCH_VERSION,
+            SearchProduct::OpenSearch => maven::OPENSEARCH_VERSION,
+        }
+    }
+
+    /// What its variables begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            SearchProduct::Elasticsearch => "ES",
+            SearchProduct::OpenSearch => "OPENSEARCH",
+        }
+    }
+}
+
 /// How to start it.
 #[derive(Debug, Clone, Default)]
 pub struct ElasticsearchOptions {
+    pub product: SearchProduct,
     /// Turns security on, with this password for the user `elastic`.
     pub password: Option<String>,
     /// Speaks TLS on the HTTP port; needs `password`.
@@ -131,8 +166,9 @@ impl ElasticsearchServer {
 
     fn prepare(options: ElasticsearchOptions) -> Result<ElasticsearchServer> {
         let java = Java::find()?;
-        let zip = maven::elasticsearch_zip()?;
-        let dir = RunDir::new("elasticsearch")?;
+        let product = options.product;
+        let zip = maven::search_zip(product.name(), product.version())?;
+        let dir = RunDir::new(product.name())?;
         unpack(&zip, dir.path())?;
         let is_root = rustix::process::geteuid().is_root();
         let server = ElasticsearchServer {
@@ -164,18 +200,20 @@ impl ElasticsearchServer {
     }
 
     fn home(&self) -> PathBuf {
-        let version = maven::ELASTICSEARCH_VERSION;
-        self.dir.path().join(format!("elasticsearch-{version}"))
+        let product = self.options.product;
+        let home = format!("{}-{}", product.name(), product.version());
+        self.dir.path().join(home)
     }
 
     /// What every program of the distribution needs: the runtime, the user, no foreign settings.
     fn set_up(&self, command: &mut Command) {
+        let prefix = self.options.product.prefix();
         command
-            .env("ES_JAVA_HOME", &self.java.home)
-            .env("ES_JAVA_OPTS", "-Xms512m -Xmx512m")
+            .env(format!("{prefix}_JAVA_HOME"), &self.java.home)
+            .env(format!("{prefix}_JAVA_OPTS"), "-Xms512m -Xmx512m")
             .env("HOME", self.dir.path())
             .env_remove("JAVA_HOME")
-            .env_remove("ES_PATH_CONF")
+            .env_remove(format!("{prefix}_PATH_CONF"))
             .current_dir(self.dir.path());
         if let Some(id) = self.drop_to {
             command.uid(id).gid(id);
@@ -206,9 +244,9 @@ impl ElasticsearchServer {
 
     fn settings(&self) -> Vec<String> {
         let security = self.options.password.is_some();
+        let is_elasticsearch = self.options.product == SearchProduct::Elasticsearch;
         [
             "discovery.type=single-node".to_owned(),
-            format!("xpack.security.enabled={security}"),
             // A nearly full disk of a developer must not make indexes read-only.
             "cluster.routing.allocation.disk.threshold_enabled=false".to_owned(),
             "network.host=127.0.0.1".to_owned(),
@@ -216,6 +254,7 @@ impl ElasticsearchServer {
             format!("transport.port={}", self.transport_port),
         ]
         .into_iter()
+        .chain(is_elasticsearch.then(|| format!("xpack.security.enabled={security}")))
         .chain(security.then(|| {
             let tls = self.options.tls.is_some();
             format!("xpack.security.http.ssl.enabled={tls}")
@@ -239,14 +278,15 @@ impl ElasticsearchServer {
         }
         let log = self.dir.open_log()?;
         let errors = log.try_clone()?;
-        let process = Guarded::spawn(self.home().join("bin/elasticsearch"), |command| {
+        let name = self.options.product.name();
+        let process = Guarded::spawn(self.home().join("bin").join(name), |command| {
             for setting in self.settings() {
                 command.arg("-E").arg(setting);
             }
             command.stdout(Stdio::from(log)).stderr(Stdio::from(errors));
             self.set_up(command);
         })
-        .context("cannot start Elasticsearch")?;
+        .with_context(|| format!("cannot start {name}"))?;
         self.process = Some(process);
         self.wait_until_it_answers()
     }

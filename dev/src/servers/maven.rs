@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 
 pub const KAFKA_VERSION: &str = "4.3.1";
 pub const ELASTICSEARCH_VERSION: &str = "8.19.20";
+/// The newest that runs on Java 17.
+pub const OPENSEARCH_VERSION: &str = "2.19.6";
 
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1";
 const FILE_LIST: &str = "files.txt";
@@ -47,12 +49,11 @@ pub fn kafka_libs() -> Result<PathBuf> {
     })
 }
 
-/// The zip file of the stripped Elasticsearch distribution; downloads it when it is absent.
-pub fn elasticsearch_zip() -> Result<PathBuf> {
-    let name = format!("elasticsearch-{ELASTICSEARCH_VERSION}");
-    let artifact = format!(
-        "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{ELASTICSEARCH_VERSION}:zip"
-    );
+/// The zip file of the stripped distribution that `product` (`elasticsearch`, `opensearch`) publishes for its own
+/// integration tests; downloads it when it is absent.
+pub fn search_zip(product: &str, version: &str) -> Result<PathBuf> {
+    let name = format!("{product}-{version}");
+    let artifact = format!("org.{product}.distribution.integ-test-zip:{product}:{version}:zip");
     let folder = distribution(&cache_dir()?, &name, |folder| {
         maven(&[
             format!("{DEPENDENCY_PLUGIN}:copy"),

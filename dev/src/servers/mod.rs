@@ -8,8 +8,8 @@ mod maven;
 mod ports;
 mod run_dir;
 
-pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer, TlsFiles};
+pub use elasticsearch::{ElasticsearchOptions, ElasticsearchServer, SearchProduct, TlsFiles};
 pub use guarded::Guarded;
 pub use kafka::KafkaServer;
-pub use maven::{ELASTICSEARCH_VERSION, KAFKA_VERSION, cache_dir};
+pub use maven::{ELASTICSEARCH_VERSION, KAFKA_VERSION, OPENSEARCH_VERSION, cache_dir};
 pub(crate) use ports::free_ports;

@@ -1,10 +1,12 @@
-//! The Elasticsearch sink alone, without a host: the long runs that no test has time for.
+//! The Elasticsearch sink: the long runs that no test has time for, without a host and in one.
 
 mod bench;
 mod faults;
+mod host_soak;
 mod process;
 mod soak;
 
 pub use bench::{BenchOptions, BenchRow, bench};
 pub use faults::{POISON, poison};
+pub use host_soak::{HostSoakReport, soak_in_host};
 pub use soak::{SoakOptions, SoakReport, soak};

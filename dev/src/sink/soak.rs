@@ -17,9 +17,9 @@ use super::process::resident_kib;
 
 const INDEX: &str = "soak";
 /// Below the sink's own bulks: 413 is met and learned from (case 14).
-const BODY_MAX_BYTES: usize = 60_000;
+pub(super) const BODY_MAX_BYTES: usize = 60_000;
 /// A black hole costs one; a busy machine must not.
-const REQUEST_TIMEOUT: &str = "1s";
+pub(super) const REQUEST_TIMEOUT: &str = "1s";
 /// Records offered in one call.
 const CHUNK: u64 = 500;
 /// Every so many, a record is poisoned: far from a storm.
@@ -111,21 +111,12 @@ struct Run {
 
 impl Run {
     fn id(&self, number: u64) -> String {
-        // A multiplication spreads neighbours, so that documents meet again in the same bulk and in others.
-        format!(
-            "id{}",
-            number.wrapping_mul(2_654_435_761) % self.options.keys
-        )
+        document_id(self.options, number)
     }
 
     fn record(&self, number: u64) -> TestRecord {
-        let document = match (is_poisoned(number), number % 2) {
-            (true, 0) => format!("{{{POISON}:true,\"n\":{number}}}"),
-            (true, _) => format!("{{{REQUEST_POISON}:true,\"n\":{number}}}"),
-            (false, _) => format!("{{\"n\":{number}}}"),
-        };
         let offset = i64::try_from(number).unwrap_or(i64::MAX);
-        TestRecord::value(document)
+        TestRecord::value(document(number))
             .with_key(self.id(number))
             .offset(offset)
     }
@@ -244,6 +235,21 @@ impl Run {
             );
         }
         Ok(documents.len())
+    }
+}
+
+/// What record `number` is about. A multiplication spreads neighbours, so that documents meet again in the same bulk and in
+/// others.
+pub(super) fn document_id(options: SoakOptions, number: u64) -> String {
+    format!("id{}", number.wrapping_mul(2_654_435_761) % options.keys)
+}
+
+/// The value of record `number`.
+pub(super) fn document(number: u64) -> String {
+    match (is_poisoned(number), number % 2) {
+        (true, 0) => format!("{{{POISON}:true,\"n\":{number}}}"),
+        (true, _) => format!("{{{REQUEST_POISON}:true,\"n\":{number}}}"),
+        (false, _) => format!("{{\"n\":{number}}}"),
     }
 }
 

@@ -58,6 +58,10 @@ const BULKS: &[&str] = &[
     "",
 ];
 
+/// What Elasticsearch 7 and OpenSearch call a document that does not parse, and what the store does.
+const OLDER_NAME: &str = "mapper_parsing_exception";
+const NEWER_NAME: &str = "document_parsing_exception";
+
 /// What the sink looks at: the request's status and error type, and those of each item, with its action and result.
 fn essence(status: u16, answer: &Value) -> Value {
     let items = answer
@@ -102,13 +106,15 @@ pub fn the_scripted_store_answers_as_the_server(target: &Target) -> Result<()> {
         .iter()
         .map(|bulk| ("", *bulk))
         .chain([("", long.as_str()), ("?require_alias=true", BULKS[0])]);
+    let mut differences = Vec::new();
     for (parameters, bulk) in bulks {
-        let server = send(&target.agent, &target.authorized_url(), parameters, bulk)?;
-        let scripted = send(&target.agent, &store.url(), parameters, bulk)?;
-        ensure!(
-            server == scripted,
-            "{bulk}\nserver: {server}\nstore:  {scripted}"
-        );
+        let server = send(&target.agent, &target.plain_url, parameters, bulk)?.to_string();
+        let server = server.replace(OLDER_NAME, NEWER_NAME);
+        let scripted = send(&target.agent, &store.url(), parameters, bulk)?.to_string();
+        if server != scripted {
+            differences.push(format!("{bulk}\nserver: {server}\nstore:  {scripted}\n"));
+        }
     }
+    ensure!(differences.is_empty(), "{}", differences.concat());
     Ok(())
 }

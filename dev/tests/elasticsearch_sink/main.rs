@@ -1,5 +1,5 @@
-//! The Elasticsearch sink, mostly alone, against a real server with security and TLS on: the answers that the
-//! scripted store of its own tests imitates come from the original here.
+//! The Elasticsearch sink, mostly alone, against a real Elasticsearch with security and TLS on, and a real OpenSearch: the
+//! answers that the scripted store of its own tests imitates come from the originals here.
 
 mod comparison;
 mod methods;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use weir_dev::client::Index;
 use weir_dev::scene::{Scene, shared_kafka};
-use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer, TlsFiles};
+use weir_dev::servers::{ElasticsearchOptions, ElasticsearchServer, SearchProduct, TlsFiles};
 use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
 use weir_plugin_sdk::testing::{SinkHarness, TestRecord};
@@ -35,8 +35,10 @@ fn files_of(authority: &Authority, identity: &Identity) -> TlsFiles {
 struct Target {
     server: ElasticsearchServer,
     authority: Authority,
-    /// Where the server answers without TLS.
-    bridge_port: u16,
+    /// Where the server answers a client that speaks no TLS, with user and password in it where security is on.
+    plain_url: String,
+    /// Security and TLS are on.
+    is_secured: bool,
     /// Holds the sink's files.
     folder: tempfile::TempDir,
     agent: ureq::Agent,
@@ -45,14 +47,35 @@ struct Target {
 }
 
 impl Target {
-    fn start() -> Result<Target> {
+    /// Elasticsearch with security and TLS.
+    fn secured() -> Result<Target> {
         let authority = Authority::new();
         let server = ElasticsearchServer::start(ElasticsearchOptions {
             password: Some(PASSWORD.to_owned()),
             tls: Some(files_of(&authority, &authority.sign("127.0.0.1"))),
             config_files: online::limited_user(),
+            ..ElasticsearchOptions::default()
         })?;
-        let bridge_port = bridge(([127, 0, 0, 1], server.port()).into(), &authority);
+        let port = bridge(([127, 0, 0, 1], server.port()).into(), &authority);
+        let plain_url = format!("http://elastic:{PASSWORD}@127.0.0.1:{port}");
+        Target::of(server, authority, plain_url, true)
+    }
+
+    fn open_search() -> Result<Target> {
+        let server = ElasticsearchServer::start(ElasticsearchOptions {
+            product: SearchProduct::OpenSearch,
+            ..ElasticsearchOptions::default()
+        })?;
+        let plain_url = server.url();
+        Target::of(server, Authority::new(), plain_url, false)
+    }
+
+    fn of(
+        server: ElasticsearchServer,
+        authority: Authority,
+        plain_url: String,
+        is_secured: bool,
+    ) -> Result<Target> {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("ca.pem"), authority.pem())?;
         let agent = ureq::Agent::config_builder()
@@ -64,7 +87,8 @@ impl Target {
         let target = Target {
             server,
             authority,
-            bridge_port,
+            plain_url,
+            is_secured,
             folder,
             agent,
             scene: Scene::on("sink", &shared_kafka()?, ""),
@@ -73,13 +97,9 @@ impl Target {
         Ok(target)
     }
 
-    fn authorized_url(&self) -> String {
-        format!("http://elastic:{PASSWORD}@127.0.0.1:{}", self.bridge_port)
-    }
-
     /// Its log said that it is up; a first answer may take a moment more.
     fn wait_until_it_answers(&self) -> Result<()> {
-        let url = format!("{}/_cluster/health?timeout=1s", self.authorized_url());
+        let url = format!("{}/_cluster/health?timeout=1s", self.plain_url);
         let started_at = Instant::now();
         loop {
             match self.agent.get(&url).call() {
@@ -95,11 +115,11 @@ impl Target {
     }
 
     fn index(&self, name: &str) -> Index {
-        Index::at(&self.authorized_url(), name)
+        Index::at(&self.plain_url, name)
     }
 
     fn put(&self, path: &str, body: &Value) -> Result<()> {
-        let url = format!("{}/{path}", self.authorized_url());
+        let url = format!("{}/{path}", self.plain_url);
         let mut response = self.agent.put(&url).send_json(body)?;
         let status = response.status();
         let text = response.body_mut().read_to_string()?;
@@ -108,7 +128,7 @@ impl Target {
     }
 
     fn post(&self, path: &str) -> Result<()> {
-        let url = format!("{}/{path}", self.authorized_url());
+        let url = format!("{}/{path}", self.plain_url);
         let status = self.agent.post(&url).send_empty()?.status();
         ensure!(status == 200, "POST {path} was answered {status}");
         Ok(())
@@ -116,10 +136,13 @@ impl Target {
 
     fn config(&self, index: &str, changes: Value) -> Value {
         let mut config = json!({
-            "urls": [self.server.url()], "index": index, "username": "elastic", "password": PASSWORD,
-            "batch": { "age": "10ms" },
-            "tls": { "ca_file": self.file("ca.pem") },
+            "urls": [self.server.url()], "index": index, "batch": { "age": "10ms" },
         });
+        if self.is_secured {
+            config["username"] = json!("elastic");
+            config["password"] = json!(PASSWORD);
+            config["tls"] = json!({ "ca_file": self.file("ca.pem") });
+        }
         if let (Some(config), Value::Object(changes)) = (config.as_object_mut(), changes) {
             config.extend(changes);
         }
@@ -217,24 +240,35 @@ fn numbered(count: i64) -> Vec<TestRecord> {
 /// One server for all: its start takes longer than all the rest.
 #[test]
 fn a_real_server_answers_as_the_scripted_one() -> Result<()> {
-    let mut target = Target::start()?;
-    versions_are_external(&target)?;
-    mapping_errors_reject_their_own_item(&target)?;
-    compressed_and_large_documents_arrive(&target)?;
+    let mut target = Target::secured()?;
+    every_product_answers_as_the_scripted_one(&target)?;
     wrong_passwords_pause(&target)?;
-    blocks_are_waited_for(&target)?;
-    missing_indices_are_waited_for(&target)?;
-    methods::creations_find_their_own_documents(&target)?;
-    methods::upserts_merge(&target)?;
-    methods::tombstones_delete(&target)?;
-    methods::aliases_need_a_write_index(&target)?;
-    methods::a_strict_mapping_trips_the_breaker(&target)?;
     methods::fingerprints_and_client_certificates_are_taken(&target)?;
     methods::the_target_is_checked_without_its_root(&target)?;
     online::validate_online_says_what_would_keep_documents_waiting(&target)?;
     online::a_missing_privilege_is_waited_for(&target)?;
-    comparison::the_scripted_store_answers_as_the_server(&target)?;
     a_killed_server_loses_and_doubles_nothing(&mut target)
+}
+
+#[test]
+fn case_56_opensearch_answers_as_the_scripted_one() -> Result<()> {
+    let target = Target::open_search()?;
+    methods::the_product_is_known(&target)?;
+    every_product_answers_as_the_scripted_one(&target)
+}
+
+fn every_product_answers_as_the_scripted_one(target: &Target) -> Result<()> {
+    versions_are_external(target)?;
+    mapping_errors_reject_their_own_item(target)?;
+    compressed_and_large_documents_arrive(target)?;
+    blocks_are_waited_for(target)?;
+    missing_indices_are_waited_for(target)?;
+    methods::creations_find_their_own_documents(target)?;
+    methods::upserts_merge(target)?;
+    methods::tombstones_delete(target)?;
+    methods::aliases_need_a_write_index(target)?;
+    methods::a_strict_mapping_trips_the_breaker(target)?;
+    comparison::the_scripted_store_answers_as_the_server(target)
 }
 
 fn versions_are_external(target: &Target) -> Result<()> {

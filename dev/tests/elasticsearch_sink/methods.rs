@@ -161,6 +161,18 @@ fn findings(target: &Target, changes: Value) -> Result<Vec<String>> {
         .collect())
 }
 
+/// Nothing to say of the product, and what is said of the index is right.
+pub fn the_product_is_known(target: &Target) -> Result<()> {
+    let none = findings(target, json!({}))?;
+    ensure!(none.is_empty(), "{none:?}");
+    let found = findings(target, json!({ "require_alias": true }))?;
+    ensure!(
+        found == ["The alias `checked` does not exist, and `require_alias` asks for it."],
+        "{found:?}"
+    );
+    Ok(())
+}
+
 /// This build answers 405 to `GET /`.
 pub fn the_target_is_checked_without_its_root(target: &Target) -> Result<()> {
     let none = findings(target, json!({}))?;
