@@ -1,13 +1,14 @@
 //! Bad input and refused output: what lands in the dead letters, and what the policies do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_dev::client::{Record, Row};
+use weir_dev::client::{Record, Row, wait_until};
 use weir_dev::host::Command;
 use weir_dev::judge::{DeadLetterRules, Delivery, Report, check_dead_letter};
-use weir_dev::scene::Scene;
+use weir_dev::scene::{Scene, sample_rows};
 
 const SETTLED: Duration = Duration::from_secs(120);
 
@@ -296,8 +297,7 @@ fn a_record_that_kafka_refuses_lands_in_the_dead_letters() -> Result<()> {
     check_dead_letter(letter, record_of(letter, &source)?, &rules, &mut report);
     report.into_result()?;
     let reduced = scene.kafka.read_all(&scene.reduced())?;
-    let ids: std::collections::BTreeSet<&[u8]> =
-        reduced.iter().filter_map(|r| r.value.as_deref()).collect();
+    let ids: BTreeSet<&[u8]> = reduced.iter().filter_map(|r| r.value.as_deref()).collect();
     ensure!(
         reduced.len() >= 500 && ids.len() >= 500,
         "{} reduced records",
@@ -336,7 +336,7 @@ fn any_number_of_records_that_kafka_refuses_is_survived() -> Result<()> {
         })?;
     }
     let letters = scene.kafka.read_all(&scene.reduce_dead_letters())?;
-    let offsets: std::collections::BTreeSet<Option<&str>> = letters
+    let offsets: BTreeSet<Option<&str>> = letters
         .iter()
         .map(|letter| letter.header_text("__connect.errors.offset"))
         .collect();
@@ -345,6 +345,50 @@ fn any_number_of_records_that_kafka_refuses_is_survived() -> Result<()> {
         "{offsets:?} lie in the dead letters"
     );
     ensure!(host.drain()? == 0);
+    Ok(())
+}
+
+/// A window has no offset to be found by: its transaction is lost, and it is refused when it is made again (I4).
+#[test]
+fn windows_that_kafka_refuses_land_in_the_dead_letters() -> Result<()> {
+    let scene = Scene::shared("largewindow")?;
+    scene.create_visits()?;
+    scene.create_reduced()?;
+    let windows = scene.name("windows");
+    // No window fits.
+    let small = [("max.message.bytes", "150")];
+    scene.kafka.create_topic(&windows, 1, &small)?;
+    let folder = scene.folder(|topology| {
+        scene.sla_in(topology)["sinks"]["windows"] =
+            json!({ "type": "kafka", "from": "latency", "topic": windows });
+    })?;
+    let mut reduce = Command::run(&folder, &scene.reduce()).start_ready()?;
+    let mut sla = Command::run(&folder, &scene.sla()).start_ready()?;
+    scene.kafka.write(&scene.visits(), &sample_rows()?)?;
+    scene.wait_reduced(SETTLED)?;
+    scene.wait_measured(SETTLED)?;
+    scene.judge_windows()?;
+    let documents = scene.index().count()?;
+    let letters = wait_until("every window in the dead letters", SETTLED, || {
+        let letters = scene.kafka.read_all(&scene.sla_dead_letters());
+        let letters = letters.map_err(|error| format!("{error:#}"))?;
+        match letters.len() as u64 >= documents {
+            true => Ok(letters),
+            false => Err(format!("{} of {documents}", letters.len())),
+        }
+    })?;
+    let contents: BTreeSet<_> = letters.iter().map(|l| (&l.key, &l.value)).collect();
+    ensure!(contents.len() == letters.len(), "a letter came twice");
+    for letter in &letters {
+        let stage = letter.header_text("__connect.errors.stage");
+        ensure!(stage == Some("KAFKA_PRODUCE"), "{stage:?}");
+        let node = letter.header_text("__connect.errors.topic");
+        ensure!(node == Some("latency"), "{node:?}");
+    }
+    ensure!(scene.kafka.count(&windows)? == 0, "a window fitted");
+    for host in [&mut sla, &mut reduce] {
+        ensure!(host.drain()? == 0, "a host did not drain");
+    }
     Ok(())
 }
 

@@ -230,7 +230,7 @@ impl Flow {
             return None;
         }
         let key = self.slots.key(record.slot)?;
-        let poison = Poison {
+        let poison = Poison::Record {
             node: node.map(str::to_owned),
             topic: key.topic.clone(),
             partition: key.partition,
@@ -342,6 +342,9 @@ impl Flow {
     ) -> Result<usize, FlowError> {
         let node = &mut self.sinks[index];
         match &mut node.target {
+            Target::Kafka { .. } if self.alone.is_wanted => {
+                self.offer_alone(index, batch, range.start)
+            }
             Target::Kafka { topic } => {
                 let records = batch.records().get(range).unwrap_or_default();
                 let taken = self.outbox.produce(&node.name, topic, records);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_plugin_api::host::{HostService, host_handle};
 use weir_plugin_api::{HostHandle, log_level};
 
+use super::alone::Alone;
 use super::input::Input;
 use super::transform::Factory;
 use super::{
@@ -27,6 +28,8 @@ pub struct FlowParts<'a> {
     pub counters: &'a mut TaskCounters,
     /// Records that are known to be at fault, with the reason.
     pub poison: BTreeMap<Poison, Refusal>,
+    /// Outputs for Kafka leave one at a time: one of them was refused.
+    pub outputs_leave_alone: bool,
     /// Records, dead letters and offsets leave in transactions (I4).
     pub is_transactional: bool,
     /// How a sink delivers: as the topology says, or into a test's hands.
@@ -171,6 +174,7 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         monitor,
         counters,
         poison,
+        outputs_leave_alone,
         is_transactional,
         target,
     } = parts;
@@ -231,6 +235,7 @@ pub fn build(pipeline: &Pipeline, parts: FlowParts<'_>) -> Result<Flow, CallErro
         closed_below: 0,
         timers: BTreeMap::new(),
         poison,
+        alone: Alone::new(outputs_leave_alone),
         delivers_together: pipeline.commits_cuts() && !is_chain(pipeline),
         state_changed: false,
         is_transactional,

@@ -135,14 +135,21 @@ impl Flow {
                 message,
             });
         };
-        // A broker refuses a whole batch for one record of it. Who is at fault shows when each travels alone. Records
-        // derived from many cannot be had one at a time.
+        // A broker refuses a whole batch for one record of it. Who is at fault shows when each travels alone. Without
+        // transactions those derived from many cannot be had again.
         let is_derived = self
             .ledger
             .get(failure.seq)
             .is_some_and(|known| known.maker != Maker::Source);
         if !failure.is_local && !is_derived && alone != Some(failure.seq) {
             return Err(FlowError::Isolate {
+                code: code.into(),
+                message,
+            });
+        }
+        let is_lost = self.is_transactional && !failure.is_local;
+        if is_lost && is_derived && alone != Some(failure.seq) {
+            return Err(FlowError::IsolateOutputs {
                 code: code.into(),
                 message,
             });
@@ -155,7 +162,7 @@ impl Flow {
             message,
             detail: String::new(),
         };
-        if self.is_transactional && !failure.is_local {
+        if is_lost {
             return Err(self.poisoned_by(failure.seq, refusal));
         }
         if self.is_dead_letter(failure) {
@@ -168,23 +175,26 @@ impl Flow {
         self.refuse(failure.seq, &refusal)
     }
 
-    /// I4: the transaction is lost with the record, so it is refused when it is read again. One derived from many is not
-    /// read again.
+    /// I4: the transaction is lost with the record, so it is refused when it is read, or made, again.
     fn poisoned_by(&mut self, seq: u64, refusal: Refusal) -> FlowError {
         let known = self.ledger.get(seq);
         let known = known.filter(|known| known.maker == Maker::Source);
         let place = known.and_then(|known| Some((self.slots.key(known.slot)?, known.offset)));
-        match place {
-            Some((key, offset)) => FlowError::Poisoned {
-                poison: Poison {
-                    node: None,
-                    topic: key.topic.clone(),
-                    partition: key.partition,
-                    offset,
-                },
+        let poison = match place {
+            Some((key, offset)) => Some(Poison::Record {
+                node: None,
+                topic: key.topic.clone(),
+                partition: key.partition,
+                offset,
+            }),
+            None => self.alone.sent(seq),
+        };
+        match poison {
+            Some(poison) => FlowError::Poisoned {
+                poison,
                 refusal: Box::new(refusal),
             },
-            None => FlowError::Broken {
+            None => FlowError::IsolateOutputs {
                 code: refusal.code,
                 message: refusal.message,
             },

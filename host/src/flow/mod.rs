@@ -5,6 +5,7 @@
 //! can run) -> [`Flow::poll_sinks`] / [`Flow::flush`] (verdicts) -> [`Flow::cut`] or [`Flow::settled_prefix`].
 
 mod advance;
+mod alone;
 mod build;
 mod handed_over;
 mod input;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use alone::Alone;
 use weir_plugin_api::host::OwnedBatch;
 
 pub use build::{FlowParts, build, node_labels, plugin_or_kafka};
@@ -80,8 +82,11 @@ pub enum FlowError {
     /// One record of those in flight is at fault and it is not known which: start anew, one record at a time.
     #[error("{code}: {message}; going back to find the record")]
     Isolate { code: String, message: String },
+    /// As above, of those that transforms have derived from many: start anew, one output at a time.
+    #[error("{code}: {message}; going back to find the output")]
+    IsolateOutputs { code: String, message: String },
     /// This record alone is at fault, and what it did cannot be taken back here: start anew and refuse it there.
-    #[error("{}: {}-{}@{}: {}", refusal.code, poison.topic, poison.partition, poison.offset, refusal.message)]
+    #[error("{}: {poison}: {}", refusal.code, refusal.message)]
     Poisoned {
         poison: Poison,
         refusal: Box<Refusal>,
@@ -100,12 +105,41 @@ pub enum Advance {
 /// A record that is to be refused because of what it did before: it made a stateful transform panic, or it broke the
 /// transaction it was produced in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Poison {
-    /// The transform that refuses it; `None`: it is refused before any node has it.
-    pub node: Option<String>,
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
+pub enum Poison {
+    /// One of a source.
+    Record {
+        /// The transform that refuses it; `None`: it is refused before any node has it.
+        node: Option<String>,
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    /// One derived from many, on its way to this sink.
+    Output {
+        sink: String,
+        /// Of key and value.
+        hash: u64,
+    },
+}
+
+impl Poison {
+    fn is_output(&self) -> bool {
+        matches!(self, Poison::Output { .. })
+    }
+}
+
+impl std::fmt::Display for Poison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Poison::Record {
+                topic,
+                partition,
+                offset,
+                ..
+            } => write!(f, "{topic}-{partition}@{offset}"),
+            Poison::Output { sink, .. } => write!(f, "an output for the sink `{sink}`"),
+        }
+    }
 }
 
 pub struct Flow {
@@ -134,6 +168,7 @@ pub struct Flow {
     /// (transform, slot, id) -> when.
     timers: BTreeMap<(usize, u32, u64), i64>,
     poison: BTreeMap<Poison, Refusal>,
+    alone: Alone,
     /// Records leave only when no transform has any left: several ways lead through the graph, and a cut is aligned only
     /// where they are equally far.
     delivers_together: bool,

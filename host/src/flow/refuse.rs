@@ -90,7 +90,7 @@ impl Flow {
             let key = (given == 1).then(|| self.slots.key(first.slot)).flatten();
             return Err(match key {
                 Some(key) => FlowError::Poisoned {
-                    poison: Poison {
+                    poison: Poison::Record {
                         node: Some(node.name.clone()),
                         topic: key.topic.clone(),
                         partition: key.partition,

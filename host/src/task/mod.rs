@@ -91,7 +91,7 @@ impl From<FlowError> for TaskError {
             FlowError::Refused { .. } => TaskError::Stop(reason),
             FlowError::Broken { .. } => TaskError::Restart(reason),
             FlowError::Lost { .. } => TaskError::Rejoin(reason),
-            FlowError::Isolate { .. } => TaskError::Isolate {
+            FlowError::Isolate { .. } | FlowError::IsolateOutputs { .. } => TaskError::Isolate {
                 reason,
                 poison: None,
             },
@@ -135,6 +135,8 @@ impl From<CallError> for TaskError {
 pub(crate) struct Memory {
     /// Records below these offsets are read one at a time: one of them is at fault.
     isolate_below: BTreeMap<SlotKey, i64>,
+    /// Outputs leave one at a time: one of those that transforms derive is at fault.
+    outputs_leave_alone: bool,
     /// Records that are known to be at fault. Forgotten once committed.
     poison: BTreeMap<Poison, Refusal>,
     /// The longest turn of late, and when it was.
@@ -188,6 +190,18 @@ impl Memory {
         *below = (*below).max(offset);
     }
 
+    /// What transforms derive is to leave one at a time.
+    fn isolate_outputs(&mut self) {
+        self.has_learned |= !std::mem::replace(&mut self.outputs_leave_alone, true);
+    }
+
+    /// The output that was at fault is refused, and that is committed.
+    fn forget_outputs(&mut self) {
+        self.outputs_leave_alone = false;
+        self.poison
+            .retain(|poison, _| !matches!(poison, Poison::Output { .. }));
+    }
+
     /// The record is to be refused.
     fn poison(&mut self, record: Poison, refusal: Refusal) {
         self.has_learned |= self.poison.insert(record, refusal).is_none();
@@ -195,11 +209,16 @@ impl Memory {
 
     /// Records of the partition below `offset` are committed.
     fn forget_below(&mut self, partition: &SlotKey, offset: i64) {
-        self.poison.retain(|poison, _| {
-            poison.topic != partition.topic
-                || poison.partition != partition.partition
-                || poison.offset >= offset
-        });
+        let is_below = |poison: &Poison| match poison {
+            Poison::Record {
+                topic,
+                partition: number,
+                offset: at,
+                ..
+            } => *topic == partition.topic && *number == partition.partition && *at < offset,
+            Poison::Output { .. } => false,
+        };
+        self.poison.retain(|poison, _| !is_below(poison));
     }
 
     /// A round of calls took this long.

@@ -139,6 +139,7 @@ impl<'a> Task<'a> {
             monitor: context.monitor.clone(),
             counters: &mut meter.counters,
             poison: memory.poison.clone(),
+            outputs_leave_alone: memory.outputs_leave_alone,
             is_transactional: transactional_id.is_some(),
             target: &|sink, host| {
                 flow::plugin_or_kafka(&context.catalog, pipeline, context.task, sink, host)

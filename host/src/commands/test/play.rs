@@ -46,6 +46,7 @@ pub fn play(
         monitor: ticker.watch(0, status.task(0), flow::node_labels(pipeline)),
         counters: &mut counters,
         poison: BTreeMap::new(),
+        outputs_leave_alone: false,
         is_transactional: false,
         target: &|sink, _| {
             Ok(Target::Kafka {

@@ -188,6 +188,59 @@ fn a_derived_record_that_kafka_refuses_becomes_a_dead_letter_at_once() {
     assert_eq!(rig.committable(1), 1);
 }
 
+/// A transform that makes two windows of each batch, for brokers that refuse one.
+fn windows_in_a_transaction() -> Rig {
+    let kafka = FakeKafka::new();
+    kafka.0.borrow_mut().broker = too_large;
+    let (mut rig, _) = Rig::new(Policy::DeadLetter, kafka)
+        .with_receivers(&[TRANSFORM])
+        .kafka_sink("out")
+        .transform(Scope::Partition, &[OUT], |batch, out| {
+            for window in ["window", "large window", "last window"] {
+                out.emit(derived(window));
+            }
+            Consumed::ok(batch.records.len())
+        });
+    rig.flow.is_transactional = true;
+    rig
+}
+
+/// I4: what the broker took with it is lost, so the output is looked for and refused when it is made again.
+#[test]
+fn a_derived_record_that_breaks_its_transaction_is_found_and_refused() {
+    let mut rig = windows_in_a_transaction();
+    rig.push(0, &values(&["a"]), false).expect("pushed");
+    rig.run().expect("produced");
+    let flushed = rig.flow.flush_outbox(Duration::ZERO);
+    assert!(matches!(flushed, Err(FlowError::IsolateOutputs { .. })));
+
+    let mut rig = windows_in_a_transaction();
+    rig.flow.alone = Alone::new(true);
+    rig.push(0, &values(&["a"]), false).expect("pushed");
+    rig.run().expect("produced");
+    assert_eq!(rig.flow.flush_outbox(Duration::ZERO).ok(), Some(true));
+    assert_eq!(rig.kafka.delivered("out"), ["window"]);
+    rig.run().expect("produced");
+    let flushed = rig.flow.flush_outbox(Duration::ZERO);
+    let Err(FlowError::Poisoned { poison, refusal }) = flushed else {
+        panic!("{flushed:?}")
+    };
+
+    let mut rig = windows_in_a_transaction();
+    rig.flow.alone = Alone::new(true);
+    rig.flow.poison.insert(poison, *refusal);
+    rig.push(0, &values(&["a"]), false).expect("pushed");
+    for _ in 0..4 {
+        assert!(!rig.flow.has_passed_refused_output() || rig.flow.poison.is_empty());
+        rig.run().expect("produced");
+        assert_eq!(rig.flow.flush_outbox(Duration::ZERO).ok(), Some(true));
+    }
+    assert_eq!(rig.kafka.delivered("out"), ["window", "last window"]);
+    assert_eq!(rig.kafka.delivered(rig::DEAD_LETTERS), ["large window"]);
+    assert_eq!(rig.committable(1), 1);
+    assert!(!rig.flow.alone.is_wanted, "outputs leave together again");
+}
+
 #[test]
 fn a_cut_waits_for_every_document_that_was_derived() {
     let (mut rig, _) = Rig::new(Policy::Fail, FakeKafka::new())
@@ -308,7 +361,7 @@ fn a_poisoned_record_is_found_in_the_middle_of_a_batch() {
                 false => pass(batch, out),
             }
         });
-    let poison = Poison {
+    let poison = Poison::Record {
         node: Some("transform_0".into()),
         topic: "t".into(),
         partition: 0,

@@ -338,6 +338,7 @@ impl Rig {
             closed_below: 0,
             timers: BTreeMap::new(),
             poison: BTreeMap::new(),
+            alone: Default::default(),
             delivers_together: false,
             state_changed: false,
             is_transactional: false,

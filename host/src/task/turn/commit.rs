@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Task;
-use crate::flow::{Advance, FlowError};
+use crate::flow::{Advance, FlowError, Poison};
 use crate::status::TaskState;
 use crate::task::limits::{FLUSH_WAIT, FULL_WAIT, IDLE_WAIT};
 use crate::task::{TaskEnd, TaskError};
@@ -22,15 +22,20 @@ impl Task<'_> {
         error.into()
     }
 
-    /// Remembers how far records must be read one at a time.
+    /// Remembers how far records must be read one at a time, or that outputs must leave so.
     pub(super) fn note_isolation(&mut self, error: &FlowError) {
-        if matches!(
-            error,
-            FlowError::Isolate { .. } | FlowError::Poisoned { .. }
-        ) {
-            for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
-                self.memory.isolate(&reading.key, reading.next);
+        match error {
+            FlowError::IsolateOutputs { .. } => self.memory.isolate_outputs(),
+            FlowError::Isolate { .. }
+            | FlowError::Poisoned {
+                poison: Poison::Record { .. },
+                ..
+            } => {
+                for reading in self.readers.iter().flat_map(|reader| &reader.readings) {
+                    self.memory.isolate(&reading.key, reading.next);
+                }
             }
+            _ => {}
         }
     }
 
@@ -113,16 +118,17 @@ impl Task<'_> {
 
     pub(super) fn is_isolating(&self) -> bool {
         let below = &self.memory.isolate_below;
-        !below.is_empty()
-            && self
-                .readers
-                .iter()
-                .flat_map(|reader| &reader.readings)
-                .any(|reading| {
-                    below
-                        .get(&reading.key)
-                        .is_some_and(|below| reading.next <= *below && reading.committed < *below)
-                })
+        self.memory.outputs_leave_alone
+            || !below.is_empty()
+                && self
+                    .readers
+                    .iter()
+                    .flat_map(|reader| &reader.readings)
+                    .any(|reading| {
+                        below.get(&reading.key).is_some_and(|below| {
+                            reading.next <= *below && reading.committed < *below
+                        })
+                    })
     }
 
     /// I8: no more reading; finish, commit, leave the group.

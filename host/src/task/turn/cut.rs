@@ -187,6 +187,9 @@ impl Task<'_> {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed();
         }
+        if self.flow.has_passed_refused_output() {
+            self.memory.forget_outputs();
+        }
         if self.context.pipeline.delivery == Delivery::ExactlyOnce {
             self.verify_first_commit()?;
         }
