@@ -4,6 +4,7 @@
 //! `WEIR_KILL_AT=name` ends the process when it first comes to the place, `name:3` the third time. `WEIR_STOP_AT` makes it
 //! stand still there (SIGSTOP), as a machine does that is suspended, until somebody continues it.
 
+#[cfg(not(feature = "kill-points"))]
 use std::time::Duration;
 
 /// Every place, in the order of a commit; `dev/tests/end_to_end/kill_points.rs` visits them all.

@@ -6,7 +6,7 @@ use weir_elasticsearch::{ElasticsearchConfig, ElasticsearchSink};
 use weir_plugin_sdk::testing::TestRecord;
 use weir_plugin_sdk::{Findings, Sink};
 
-use crate::{Target, numbered, record};
+use super::{Target, numbered, record};
 
 fn tombstone(id: &str, version: i64) -> TestRecord {
     TestRecord {

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use weir_dev::host::{Command, Folder};
 
-use crate::{PASSWORD, Target, numbered};
+use super::{PASSWORD, Target, numbered};
 
 /// This build keeps users in files only.
 const LIMITED_USER: &str = "reader";

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_document_store::{DocumentStore, Settings};
 
-use crate::Target;
+use super::Target;
 
 /// Bodies that are sent in this order, to an index `same` that does not exist yet. `strict` maps nothing but `n`.
 const BULKS: &[&str] = &[
