@@ -224,17 +224,17 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
     row(
         "kafka.record_too_large",
         "The client, or a broker, refused a record for good, because of its size.",
-        "`on_error` takes it. Where a broker refused, the task goes back and reads one record at a time to find it.",
+        "`on_error` takes it. Where a broker refused, the task goes back to find it: it reads one record at a time, or lets outputs derived from many leave one at a time.",
     ),
     row(
         "kafka.invalid_timestamp",
         "A broker refused a record because of its timestamp.",
-        "The task goes back and reads one record at a time; `on_error` takes the one that is refused.",
+        "The task goes back and reads one record at a time, or lets outputs derived from many leave one at a time; `on_error` takes the one that is refused.",
     ),
     row(
         "kafka.invalid_record",
         "A broker refused a record because of its format: a compacted topic wants a key.",
-        "The task goes back and reads one record at a time; `on_error` takes the one that is refused.",
+        "The task goes back and reads one record at a time, or lets outputs derived from many leave one at a time; `on_error` takes the one that is refused.",
     ),
     row(
         "kafka.produce",
@@ -278,7 +278,7 @@ pub const RUNTIME_CODES: &[RuntimeCode] = &[
     ),
     row(
         "task.poisoned",
-        "Stateful plugins panicked at more than 1,000 records of a task.",
+        "More than 1,000 records of a task were found to be at fault without a commit behind them: stateful plugins panic at them, or Kafka refuses what is made of them.",
         "The host ends with exit code 1; the line names the last cause.",
     ),
     row(

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_dev::client::wait_until;
+use weir_dev::client::{Row, wait_until};
 use weir_dev::host::{Command, Folder, Host, Signal};
 use weir_dev::judge::Delivery;
 use weir_dev::scene::{Scene, sample_rows, shared_kafka};
@@ -26,8 +26,6 @@ impl Held {
     fn new(test: &str, change: impl FnOnce(&mut Value)) -> Result<Held> {
         let store = DocumentStore::start(Settings::default())?;
         let gate = Gate::closed();
-        let held = BulkFault::HoldBeforeAnswer(gate.clone());
-        store.faults().set_standing(Some(held));
         let scene = Scene::on(test, &shared_kafka()?, &store.url());
         scene.create_visits()?;
         scene.create_reduced()?;
@@ -41,6 +39,8 @@ impl Held {
                 },
             });
             change(pipeline);
+            // Longer than any wait here: a transaction that is open for a third of it is given up.
+            topology["kafka"]["producer"] = json!({ "transaction.timeout.ms": 600_000 });
         })?;
         Ok(Held {
             scene,
@@ -54,12 +54,16 @@ impl Held {
         Command::run(&self.folder, &self.scene.reduce()).start()
     }
 
-    /// Writes the sample and waits until part of it is at the store, applied and not answered.
-    fn write_and_hold(&self) -> Result<()> {
-        let sample = sample_rows()?;
-        self.scene.kafka.write(&self.scene.visits(), &sample)?;
+    /// Writes the rows and waits until some of them are at the store, applied and not answered.
+    fn write_and_hold(&self, rows: &[Row]) -> Result<()> {
+        let held = BulkFault::HoldBeforeAnswer(self.gate.clone());
+        self.store.faults().set_standing(Some(held));
+        let before = self.store.observations().received();
+        self.scene.kafka.write(&self.scene.visits(), rows)?;
         ensure!(
-            self.store.observations().wait_for_bulks(1, SETTLED),
+            self.store
+                .observations()
+                .wait_for_bulks(before + 1, SETTLED),
             "nothing was written to the store"
         );
         Ok(())
@@ -98,7 +102,7 @@ fn revoked_partitions_are_finished(test: &str, delivery: Delivery) -> Result<()>
     })?;
     let mut first = held.start()?;
     first.wait_ready()?;
-    held.write_and_hold()?;
+    held.write_and_hold(&sample_rows()?)?;
     let mut second = held.start()?;
     first.wait_event("revoked", SETTLED)?;
     held.let_go();
@@ -136,16 +140,27 @@ fn revoked_partitions_are_finished_at_least_once() -> Result<()> {
     revoked_partitions_are_finished("revokedalo", Delivery::AtLeastOnce)
 }
 
-/// A host stands still for longer than its session. What it held is its successor's by then: it tries no commit for it, and
-/// joins anew.
+/// A host stands still for longer than its session. What it held is its successor's by then, also what was stored and not
+/// committed: it tries no commit for it, and joins anew.
 #[test]
 fn nothing_of_lost_partitions_is_committed() -> Result<()> {
     let held = Held::new("lost", |pipeline| {
-        pipeline["delivery"] = json!("at_least_once")
+        pipeline["delivery"] = json!("at_least_once");
+        pipeline["checkpoint_interval"] = json!("1h");
     })?;
     let mut stopped = held.start()?;
     stopped.wait_ready()?;
-    held.write_and_hold()?;
+    let sample = sample_rows()?;
+    let (first, rest) = sample.split_at_checked(1_000).context("5,000 rows")?;
+    held.scene.kafka.write(&held.scene.visits(), first)?;
+    wait_until("a thousand rows to be settled", SETTLED, || {
+        let metrics = stopped.metrics().map_err(|error| format!("{error:#}"))?;
+        match metrics.sum("weir_records_settled_total", &[]) {
+            1_000.0 => Ok(()),
+            settled => Err(format!("{settled}")),
+        }
+    })?;
+    held.write_and_hold(rest)?;
     stopped.signal(Signal::Stop)?;
     let mut other = held.start()?;
     other.wait_ready()?;

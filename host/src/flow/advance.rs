@@ -342,9 +342,7 @@ impl Flow {
     ) -> Result<usize, FlowError> {
         let node = &mut self.sinks[index];
         match &mut node.target {
-            Target::Kafka { .. } if self.alone.is_wanted => {
-                self.offer_alone(index, batch, range.start)
-            }
+            Target::Kafka { .. } if self.alone.is_wanted => self.offer_alone(index, batch, range),
             Target::Kafka { topic } => {
                 let records = batch.records().get(range).unwrap_or_default();
                 let taken = self.outbox.produce(&node.name, topic, records);

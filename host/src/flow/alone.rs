@@ -2,6 +2,8 @@
 //! refuses a whole batch for one record of it. So after a new start outputs leave one at a time, until one is refused
 //! alone. It has no offset to be known by, but made again it holds the same.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use weir_plugin_api::Record;
@@ -11,12 +13,18 @@ use xxhash_rust::xxh3::Xxh3;
 use super::ledger::Maker;
 use super::{Flow, FlowError, Poison, Target, mark};
 
+/// Outputs known to be good that are remembered: more begin anew, which costs time and nothing else.
+const ACCEPTED_MAX: usize = 100_000;
+
 /// One output at a time.
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     pub(super) is_wanted: bool,
     /// The output that was handed over last, by its `seq`.
     sent: Option<(u64, Poison)>,
+    /// Outputs that Kafka has taken alone. They need not wait when they are made again, so that a search gets further
+    /// although its transaction may not stay open for long.
+    accepted: BTreeSet<Poison>,
     /// An output that was known to be at fault was refused.
     has_refused: bool,
 }
@@ -29,6 +37,22 @@ impl Alone {
         }
     }
 
+    /// The same search, from the last commit again.
+    pub(super) fn rewind(&mut self) {
+        self.sent = None;
+        self.has_refused = false;
+    }
+
+    /// Kafka has everything that was handed over.
+    fn note_accepted(&mut self) {
+        if let Some((_, output)) = self.sent.take() {
+            if self.accepted.len() >= ACCEPTED_MAX {
+                self.accepted.clear();
+            }
+            self.accepted.insert(output);
+        }
+    }
+
     /// What the output is known by that was handed over alone under this `seq`.
     pub(super) fn sent(&self, seq: u64) -> Option<Poison> {
         let sent = self.sent.as_ref().filter(|(sent, _)| *sent == seq);
@@ -37,9 +61,26 @@ impl Alone {
 }
 
 impl Flow {
-    /// Hands one output to a Kafka sink when nothing is on its way there, or refuses it where it is known to be at fault.
-    /// Answers how many left the sink's input.
+    /// Hands outputs to a Kafka sink as far as none has to wait; answers how many left the sink's input.
     pub(super) fn offer_alone(
+        &mut self,
+        index: usize,
+        batch: &Rc<OwnedBatch>,
+        range: Range<usize>,
+    ) -> Result<usize, FlowError> {
+        let mut offered = 0;
+        for at in range {
+            match self.offer_one(index, batch, at)? {
+                0 => break,
+                taken => offered += taken,
+            }
+        }
+        Ok(offered)
+    }
+
+    /// Hands one output to a Kafka sink, or refuses it where it is known to be at fault. One of which nothing is known
+    /// waits until nothing else is on its way. Answers 1 if it left the sink's input, else 0.
+    fn offer_one(
         &mut self,
         index: usize,
         batch: &Rc<OwnedBatch>,
@@ -52,21 +93,27 @@ impl Flow {
         let Target::Kafka { topic } = &node.target else {
             return Ok(0);
         };
+        let is_underway = !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty();
+        if self.alone.sent.is_some() && is_underway {
+            return Ok(0);
+        }
+        self.alone.note_accepted();
         let known = self.ledger.get(record.seq);
         let is_derived = known.is_some_and(|known| known.maker != Maker::Source);
-        let poison = Poison::Output {
+        let output = Poison::Output {
             sink: node.name.clone(),
             hash: hash(record),
         };
-        if is_derived && let Some(refusal) = self.poison.get(&poison).cloned() {
+        let is_unknown = is_derived && !self.alone.accepted.contains(&output);
+        if is_unknown && is_underway {
+            return Ok(0);
+        }
+        if is_unknown && let Some(refusal) = self.poison.get(&output).cloned() {
             node.input.consume(1);
             self.alone.has_refused = true;
             self.refuse(record.seq, &refusal)?;
             self.ledger.done(record.seq);
             return Ok(1);
-        }
-        if !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty() {
-            return Ok(0);
         }
         let taken = self
             .outbox
@@ -77,30 +124,38 @@ impl Flow {
         node.input.consume(1);
         self.ledger.mark(record.seq, mark::PRODUCED);
         self.unflushed.push(record.seq);
-        self.alone.sent = is_derived.then_some((record.seq, poison));
+        self.alone.sent = is_unknown.then_some((record.seq, output));
         let refused = self.take_failures();
         self.ledger.release_bytes(record.seq);
         refused.map(|()| 1)
     }
 
-    /// After a commit: true when the output that was looked for is behind it. They leave together again.
-    pub fn has_passed_refused_output(&mut self) -> bool {
-        let has_passed = std::mem::take(&mut self.alone.has_refused);
-        if has_passed {
-            self.alone = Alone::default();
-            self.poison.retain(|poison, _| !poison.is_output());
-        }
-        has_passed
+    /// An output that is known to be at fault was made again, and refused.
+    pub fn has_refused_output(&self) -> bool {
+        self.alone.has_refused
+    }
+
+    /// Outputs leave together again, and none is known to be at fault.
+    pub fn end_search(&mut self) {
+        self.alone = Alone::default();
+        self.poison.retain(|poison, _| !poison.is_output());
     }
 }
 
-/// Of key and value, each with its length.
+/// Of everything that is sent.
 fn hash(record: &Record<'_>) -> u64 {
     let mut hash = Xxh3::new();
-    for bytes in [record.key.get(), record.value.get()] {
-        let bytes = bytes.unwrap_or_default();
-        hash.update(&bytes.len().to_le_bytes());
-        hash.update(bytes);
+    let mut add = |bytes: Option<&[u8]>| {
+        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
+        hash.update(&length.to_le_bytes());
+        hash.update(bytes.unwrap_or_default());
+    };
+    add(record.key.get());
+    add(record.value.get());
+    add(Some(&record.timestamp_ms.to_le_bytes()));
+    for header in record.headers.iter() {
+        add(Some(header.name.as_bytes()));
+        add(header.value.get());
     }
     hash.digest()
 }

@@ -148,7 +148,10 @@ impl Flow {
             });
         }
         let is_lost = self.is_transactional && !failure.is_local;
-        if is_lost && is_derived && alone != Some(failure.seq) {
+        // It shares no batch with dead letters, which go to a topic of their own.
+        let is_alone = alone == Some(failure.seq)
+            || !self.is_dead_letter(failure) && self.alone.sent(failure.seq).is_some();
+        if is_lost && is_derived && !is_alone {
             return Err(FlowError::IsolateOutputs {
                 code: code.into(),
                 message,

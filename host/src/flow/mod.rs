@@ -123,7 +123,7 @@ pub enum Poison {
 }
 
 impl Poison {
-    fn is_output(&self) -> bool {
+    pub fn is_output(&self) -> bool {
         matches!(self, Poison::Output { .. })
     }
 }

@@ -1,6 +1,5 @@
 //! Going back to the last cut without a new start of the task (I4).
 
-use super::alone::Alone;
 use super::{Flow, FlowError, Target, broken, stop_transform};
 
 impl Flow {
@@ -15,7 +14,7 @@ impl Flow {
         self.unflushed.clear();
         self.unflushed_dead_letters.clear();
         self.timers.clear();
-        self.alone = Alone::new(self.alone.is_wanted);
+        self.alone.rewind();
         self.closed_below = 0;
         for node in &mut self.transforms {
             node.input.clear();

@@ -40,7 +40,10 @@ pub const RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
 pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A task that worked this long starts counting its breaks anew.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
-/// Records at which stateful transforms may panic before the host gives up: each costs a restart of the task.
+/// How long outputs leave one at a time, from the last one that was found to be at fault to the next commit: a window that
+/// has not been made again within a minute may never be, after its partition went elsewhere.
+pub const OUTPUT_SEARCH_MAX: Duration = Duration::from_secs(60);
+/// Records and outputs at fault that are remembered before the host gives up: each costs a restart of the task.
 pub const POISONED_RECORDS_MAX: usize = 1_000;
 /// KiB of prefetched records over all partitions together, where `queued.max.messages.kbytes` says nothing.
 pub const PREFETCH_KBYTES: usize = 16 * 1024;

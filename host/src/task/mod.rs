@@ -25,8 +25,8 @@ use crate::topology::Pipeline;
 pub use election::election_group;
 pub use limits::LIMITS;
 use limits::{
-    LONG_CALL_MEMORY, LONG_CALL_MIN, POISONED_RECORDS_MAX, RESTART_WAIT_MAX, RESTART_WAIT_MIN,
-    SETTLED_AFTER,
+    LONG_CALL_MEMORY, LONG_CALL_MIN, OUTPUT_SEARCH_MAX, POISONED_RECORDS_MAX, RESTART_WAIT_MAX,
+    RESTART_WAIT_MIN, SETTLED_AFTER,
 };
 
 /// What a task is given by its host.
@@ -135,8 +135,8 @@ impl From<CallError> for TaskError {
 pub(crate) struct Memory {
     /// Records below these offsets are read one at a time: one of them is at fault.
     isolate_below: BTreeMap<SlotKey, i64>,
-    /// Outputs leave one at a time: one of those that transforms derive is at fault.
-    outputs_leave_alone: bool,
+    /// Outputs leave one at a time since then: one of those that transforms derive is at fault.
+    outputs_leave_alone: Option<Instant>,
     /// Records that are known to be at fault. Forgotten once committed.
     poison: BTreeMap<Poison, Refusal>,
     /// The longest turn of late, and when it was.
@@ -192,19 +192,34 @@ impl Memory {
 
     /// What transforms derive is to leave one at a time.
     fn isolate_outputs(&mut self) {
-        self.has_learned |= !std::mem::replace(&mut self.outputs_leave_alone, true);
+        self.has_learned |= self.outputs_leave_alone.is_none();
+        self.outputs_leave_alone.get_or_insert_with(Instant::now);
     }
 
-    /// The output that was at fault is refused, and that is committed.
-    fn forget_outputs(&mut self) {
-        self.outputs_leave_alone = false;
-        self.poison
-            .retain(|poison, _| !matches!(poison, Poison::Output { .. }));
+    /// An output was found. `is_progress` if those found before were met again; a plugin whose outputs differ each time
+    /// would be restarted for ever.
+    fn note_output_found(&mut self, is_progress: bool) {
+        let is_first = !self.poison.keys().any(Poison::is_output);
+        self.has_learned |= is_first || is_progress;
+        self.outputs_leave_alone = Some(Instant::now());
+    }
+
+    /// At a commit: true when the outputs that were looked for are behind it, or will not come again.
+    fn ends_search(&mut self, has_refused_output: bool) -> bool {
+        let is_long = |since: Instant| since.elapsed() >= OUTPUT_SEARCH_MAX;
+        let ends = has_refused_output || self.outputs_leave_alone.is_some_and(is_long);
+        if ends {
+            self.outputs_leave_alone = None;
+            self.poison.retain(|poison, _| !poison.is_output());
+        }
+        ends
     }
 
     /// The record is to be refused.
     fn poison(&mut self, record: Poison, refusal: Refusal) {
-        self.has_learned |= self.poison.insert(record, refusal).is_none();
+        let is_output = record.is_output();
+        let is_new = self.poison.insert(record, refusal).is_none();
+        self.has_learned |= is_new && !is_output;
     }
 
     /// Records of the partition below `offset` are committed.
@@ -283,7 +298,7 @@ pub fn supervise(context: &TaskContext, mut meter: TaskMeter) -> TaskEnd {
             return fail(
                 context,
                 format!(
-                    "task.poisoned: panicked at more than {POISONED_RECORDS_MAX} records, last: {reason}"
+                    "task.poisoned: more than {POISONED_RECORDS_MAX} records at fault in a row, last: {reason}"
                 ),
             );
         }

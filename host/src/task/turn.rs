@@ -139,7 +139,7 @@ impl<'a> Task<'a> {
             monitor: context.monitor.clone(),
             counters: &mut meter.counters,
             poison: memory.poison.clone(),
-            outputs_leave_alone: memory.outputs_leave_alone,
+            outputs_leave_alone: memory.outputs_leave_alone.is_some(),
             is_transactional: transactional_id.is_some(),
             target: &|sink, host| {
                 flow::plugin_or_kafka(&context.catalog, pipeline, context.task, sink, host)
@@ -246,6 +246,7 @@ impl<'a> Task<'a> {
         let is_slow = advance == Advance::Yielded || self.is_isolating();
         let is_due = is_slow
             || self.flow.wants_flush()
+            || self.memory.outputs_leave_alone.is_some() && self.flow.has_unflushed()
             || self.cuts.records >= self.cuts.records_max
             || began - self.committed_at.min(began) >= self.context.pipeline.checkpoint_interval;
         self.commit_when(is_due)?;

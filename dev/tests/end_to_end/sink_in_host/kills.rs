@@ -52,9 +52,9 @@ fn killed_before_the_commit(test: &str, delivery: &str, bad: &[Row]) -> Result<(
     })?;
     let mut second = start(&scene, &folder)?;
     scene.wait_settled(SETTLED)?;
-    let superseded = StoreScene::answered(&second, "superseded")?;
     ensure!(scene.documents() == stored, "the replay changed documents");
     second.wait_balanced(written.len() as f64)?;
+    let superseded = StoreScene::answered(&second, "superseded")?;
     ensure!(second.drain()? == 0, "the second host did not drain");
     Ok((scene, superseded))
 }

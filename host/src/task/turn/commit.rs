@@ -26,6 +26,13 @@ impl Task<'_> {
     pub(super) fn note_isolation(&mut self, error: &FlowError) {
         match error {
             FlowError::IsolateOutputs { .. } => self.memory.isolate_outputs(),
+            FlowError::Poisoned {
+                poison: Poison::Output { .. },
+                ..
+            } => {
+                let is_progress = self.flow.has_refused_output();
+                self.memory.note_output_found(is_progress);
+            }
             FlowError::Isolate { .. }
             | FlowError::Poisoned {
                 poison: Poison::Record { .. },
@@ -118,17 +125,16 @@ impl Task<'_> {
 
     pub(super) fn is_isolating(&self) -> bool {
         let below = &self.memory.isolate_below;
-        self.memory.outputs_leave_alone
-            || !below.is_empty()
-                && self
-                    .readers
-                    .iter()
-                    .flat_map(|reader| &reader.readings)
-                    .any(|reading| {
-                        below.get(&reading.key).is_some_and(|below| {
-                            reading.next <= *below && reading.committed < *below
-                        })
-                    })
+        !below.is_empty()
+            && self
+                .readers
+                .iter()
+                .flat_map(|reader| &reader.readings)
+                .any(|reading| {
+                    below
+                        .get(&reading.key)
+                        .is_some_and(|below| reading.next <= *below && reading.committed < *below)
+                })
     }
 
     /// I8: no more reading; finish, commit, leave the group.

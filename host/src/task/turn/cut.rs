@@ -187,8 +187,8 @@ impl Task<'_> {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed();
         }
-        if self.flow.has_passed_refused_output() {
-            self.memory.forget_outputs();
+        if self.memory.ends_search(self.flow.has_refused_output()) {
+            self.flow.end_search();
         }
         if self.context.pipeline.delivery == Delivery::ExactlyOnce {
             self.verify_first_commit()?;
