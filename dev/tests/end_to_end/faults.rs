@@ -295,7 +295,10 @@ fn a_stopped_host_comes_back() -> Result<()> {
         }
     })?;
     scene.kafka.write(&scene.visits(), &rows)?;
-    scene.wait_reduced(SETTLED)?;
+    scene.wait_reduced(SETTLED).with_context(|| {
+        let (stopped, other) = (stopped.log.tail(40), other.log.tail(40));
+        format!("both hosts; the logs end:\n{stopped}\n----\n{other}")
+    })?;
     ensure_rows(&scene.judge_reduced(AFTER_A_FAULT)?, 12 * 4_852, 12 * 148)?;
     ensure!(stopped.drain()? == 0);
     ensure!(other.drain()? == 0);

@@ -1,6 +1,7 @@
 //! What a task tells the ticker about its plugin calls.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The low bits of a call's word hold the node's index plus one, 0 for "no call"; the rest counts calls.
 const NODE_BITS: u32 = 16;
@@ -34,6 +35,7 @@ pub struct CallMonitor {
     nodes: Vec<NodeLabel>,
     call: AtomicU64,
     yield_flag: AtomicBool,
+    awake_ms: AtomicU64,
 }
 
 impl CallMonitor {
@@ -42,7 +44,19 @@ impl CallMonitor {
             nodes,
             call: AtomicU64::new(0),
             yield_flag: AtomicBool::new(false),
+            awake_ms: AtomicU64::new(0),
         }
+    }
+
+    /// How long the process has run, to a look of the ticker. While it stands still (SIGSTOP, a suspended machine) this does
+    /// too, so that a plugin is not taken for a slow one.
+    pub fn time_awake(&self) -> Duration {
+        Duration::from_millis(self.awake_ms.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn add_time_awake(&self, time: Duration) {
+        let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.awake_ms.fetch_add(time_ms, Ordering::Relaxed);
     }
 
     /// A call into the node at `node`, an index into the labels that the task was watched with, begins.

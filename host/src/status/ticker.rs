@@ -12,6 +12,9 @@ use super::{TaskStatus, lock};
 /// How often the ticker looks. 40 looks a second cost nothing that can be measured, and date a call to 25 ms.
 pub const TICK_INTERVAL: Duration = Duration::from_millis(25);
 
+/// Longest time between two looks that counts as time in which the process ran: ten looks that a busy machine left out.
+const LOOK_LATE_MAX: Duration = Duration::from_millis(250);
+
 /// When a call is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {
@@ -101,6 +104,7 @@ struct Watched {
     task: u32,
     status: Arc<TaskStatus>,
     monitor: Weak<CallMonitor>,
+    looked_at: Option<Instant>,
     seen: Option<SeenCall>,
 }
 
@@ -118,6 +122,7 @@ impl Watched {
             task,
             status,
             monitor: Arc::downgrade(monitor),
+            looked_at: None,
             seen: None,
         }
     }
@@ -128,6 +133,10 @@ impl Watched {
             self.forget();
             return false;
         };
+        if let Some(before) = self.looked_at.replace(now) {
+            let passed = now.saturating_duration_since(before);
+            monitor.add_time_awake(passed.min(LOOK_LATE_MAX));
+        }
         let Some(call) = monitor.running_call() else {
             self.forget();
             return true;
@@ -242,6 +251,16 @@ mod tests {
         assert!(!rig.is_asked_to_yield());
         rig.look_after(TICK_INTERVAL * 6);
         assert!(!rig.is_asked_to_yield());
+    }
+
+    #[test]
+    fn a_standstill_is_no_time_awake() {
+        let mut rig = Rig::new();
+        rig.look_after(Duration::ZERO);
+        rig.look_after(TICK_INTERVAL);
+        assert_eq!(rig.monitor.time_awake(), TICK_INTERVAL);
+        rig.look_after(TICK_INTERVAL + Duration::from_secs(20));
+        assert_eq!(rig.monitor.time_awake(), TICK_INTERVAL + LOOK_LATE_MAX);
     }
 
     #[test]

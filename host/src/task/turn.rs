@@ -235,10 +235,11 @@ impl<'a> Task<'a> {
         self.serve_rebalances()?;
         let Found { records, events } = self.read()?;
         self.close_before_long_call()?;
-        let called = Instant::now();
+        let called = self.context.monitor.time_awake();
         let advance = self.flow.advance(&mut self.meter.counters);
         let advance = advance.map_err(|error| self.failed(error))?;
-        self.memory.note_call(called.elapsed());
+        let took = self.context.monitor.time_awake().saturating_sub(called);
+        self.memory.note_call(took);
         self.poll_sinks(began)?;
         if !self.cuts.is_due {
             self.pass_time()?;
