@@ -126,9 +126,14 @@ pub const LIMITS: &[(&str, &str, &str)] = &[
         "about five minutes of trying",
     ),
     (
-        "records that make stateful plugins panic",
+        "records at fault that are remembered",
         "1,000",
         "each costs a restart of the task",
+    ),
+    (
+        "outputs leave one at a time after Kafka refused one",
+        "1 min and the next commit; 100,000 known to be good",
+        "a window that is not made again within a minute may never be",
     ),
     (
         "panics no record explains",
