@@ -343,21 +343,8 @@ impl Flow {
         let node = &mut self.sinks[index];
         match &mut node.target {
             Target::Kafka { .. } if self.alone.is_wanted => self.offer_alone(index, batch, range),
-            Target::Kafka { topic } => {
-                let records = batch.records().get(range).unwrap_or_default();
-                let taken = self.outbox.produce(&node.name, topic, records);
-                let records = records.get(..taken).unwrap_or(records);
-                node.input.consume(records.len());
-                for record in records {
-                    self.ledger.mark(record.seq, mark::PRODUCED);
-                    self.unflushed.push(record.seq);
-                }
-                // What the client refuses by itself shows at once, while the originals are still here.
-                let refused = self.take_failures();
-                for record in records {
-                    self.ledger.release_bytes(record.seq);
-                }
-                refused.map(|()| records.len())
+            Target::Kafka { .. } => {
+                self.hand_over(index, batch.records().get(range).unwrap_or_default())
             }
             Target::Plugin(sink) => {
                 let scope = CallScope {
@@ -379,6 +366,31 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// Hands the front of a Kafka sink's input to the producer; answers how many records it took.
+    pub(super) fn hand_over(
+        &mut self,
+        index: usize,
+        records: &[Record<'_>],
+    ) -> Result<usize, FlowError> {
+        let node = &mut self.sinks[index];
+        let Target::Kafka { topic } = &node.target else {
+            return Ok(0);
+        };
+        let taken = self.outbox.produce(&node.name, topic, records);
+        let records = records.get(..taken).unwrap_or(records);
+        node.input.consume(records.len());
+        for record in records {
+            self.ledger.mark(record.seq, mark::PRODUCED);
+            self.unflushed.push(record.seq);
+        }
+        // What the client refuses by itself shows at once, while the originals are still here.
+        let refused = self.take_failures();
+        for record in records {
+            self.ledger.release_bytes(record.seq);
+        }
+        refused.map(|()| records.len())
     }
 
     /// After [`FlowError::Refused`]: moves on what stands before the refused record, as far as it goes without waiting.

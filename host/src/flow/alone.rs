@@ -11,7 +11,7 @@ use weir_plugin_api::host::OwnedBatch;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::ledger::Maker;
-use super::{Flow, FlowError, Poison, Target, mark};
+use super::{Flow, FlowError, Poison};
 
 /// Outputs known to be good that are remembered: more begin anew, which costs time and nothing else.
 const ACCEPTED_MAX: usize = 100_000;
@@ -89,11 +89,7 @@ impl Flow {
         let Some(record) = batch.records().get(at) else {
             return Ok(0);
         };
-        let node = &mut self.sinks[index];
-        let Target::Kafka { topic } = &node.target else {
-            return Ok(0);
-        };
-        let is_underway = !self.unflushed.is_empty() || !self.unflushed_dead_letters.is_empty();
+        let is_underway = self.has_unflushed();
         if self.alone.sent.is_some() && is_underway {
             return Ok(0);
         }
@@ -101,7 +97,7 @@ impl Flow {
         let known = self.ledger.get(record.seq);
         let is_derived = known.is_some_and(|known| known.maker != Maker::Source);
         let output = Poison::Output {
-            sink: node.name.clone(),
+            sink: self.sinks[index].name.clone(),
             hash: hash(record),
         };
         let is_unknown = is_derived && !self.alone.accepted.contains(&output);
@@ -109,25 +105,18 @@ impl Flow {
             return Ok(0);
         }
         if is_unknown && let Some(refusal) = self.poison.get(&output).cloned() {
-            node.input.consume(1);
+            self.sinks[index].input.consume(1);
             self.alone.has_refused = true;
             self.refuse(record.seq, &refusal)?;
             self.ledger.done(record.seq);
             return Ok(1);
         }
-        let taken = self
-            .outbox
-            .produce(&node.name, topic, std::slice::from_ref(record));
-        if taken == 0 {
-            return Ok(0);
-        }
-        node.input.consume(1);
-        self.ledger.mark(record.seq, mark::PRODUCED);
-        self.unflushed.push(record.seq);
         self.alone.sent = is_unknown.then_some((record.seq, output));
-        let refused = self.take_failures();
-        self.ledger.release_bytes(record.seq);
-        refused.map(|()| 1)
+        let taken = self.hand_over(index, std::slice::from_ref(record))?;
+        if taken == 0 {
+            self.alone.sent = None;
+        }
+        Ok(taken)
     }
 
     /// An output that is known to be at fault was made again, and refused.
