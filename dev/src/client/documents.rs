@@ -63,6 +63,22 @@ impl Index {
         Ok(())
     }
 
+    /// Deletes the index, if there is one.
+    pub fn delete(&self) -> Result<()> {
+        let mut response = self
+            .agent
+            .delete(format!("{}/{}", self.url, self.name))
+            .call()?;
+        if ![200, 404].contains(&response.status().as_u16()) {
+            bail!(
+                "cannot delete index {}: {}",
+                self.name,
+                response.body_mut().read_to_string()?
+            );
+        }
+        Ok(())
+    }
+
     /// How many documents there are; none if the index does not exist.
     pub fn count(&self) -> Result<u64> {
         let refresh = format!("{}/{}/_refresh", self.url, self.name);

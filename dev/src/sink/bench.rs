@@ -1,6 +1,8 @@
 //! Documents into a real Elasticsearch: the sink against a bare loop that sends the same bodies with the same client.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -10,29 +12,44 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
-use weir_plugin_sdk::testing::{SinkHarness, TestRecord};
+use weir_plugin_sdk::testing::{SinkHarness, TestBatch, TestRecord};
 
 use super::process::cpu_time;
+use crate::client::Index;
 
+const INDEX: &str = "sink-bench";
 const BULK_RECORDS: usize = 1_000;
 /// A host hands over batches of at most this many.
-const CHUNK: usize = 1_024;
+const BATCH_RECORDS: usize = 1_024;
+/// What a host sleeps before it asks a full sink again.
+const FULL_WAIT: Duration = Duration::from_millis(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// `http://host:port` of a server without security.
+    /// `http://host:port` of a server without security. An index `sink-bench` is made and deleted there.
     pub url: String,
     pub records: usize,
-    /// Requests on their way at once, one measurement each.
+    /// Requests on their way at once, one group of measurements each.
     pub flights: Vec<usize>,
+    /// How often each contestant runs; they take turns.
+    pub rounds: usize,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contestant {
+    /// A loop that sends ready bodies and asks of an answer only whether it names errors.
+    Bare,
+    /// The sink, from records to verdicts.
+    Sink,
 }
 
 /// One measurement.
-#[derive(Debug)]
-pub struct BenchRow {
-    pub contestant: &'static str,
+#[derive(Debug, Clone, Copy)]
+pub struct BenchRun {
+    pub contestant: Contestant,
     pub flights: usize,
     pub elapsed: Duration,
     /// Of this process; the server is another one.
@@ -40,7 +57,7 @@ pub struct BenchRow {
     pub records: usize,
 }
 
-impl BenchRow {
+impl BenchRun {
     pub fn documents_per_second(&self) -> f64 {
         self.records as f64 / self.elapsed.as_secs_f64()
     }
@@ -50,17 +67,128 @@ impl BenchRow {
     }
 }
 
-/// Both contestants for each number of flights, in turn, each into an index of its own. Errors: a document was not
-/// stored, or the server was not reached.
-pub fn bench(options: &BenchOptions) -> Result<Vec<BenchRow>> {
-    let mut rows = Vec::new();
-    // The first documents of a server are slow for everybody.
-    sink(options, 1, "warm-up")?;
-    for flights in &options.flights {
-        rows.push(bare(options, *flights, &format!("bare-{flights}"))?);
-        rows.push(sink(options, *flights, &format!("sink-{flights}"))?);
+/// All runs of one sitting, in their order.
+#[derive(Debug, Default)]
+pub struct BenchReport {
+    pub runs: Vec<BenchRun>,
+}
+
+/// Middle of equal runs, and largest over smallest: what noise alone makes of one thing.
+struct Spread {
+    median: f64,
+    noise: f64,
+}
+
+impl BenchReport {
+    fn spread(
+        &self,
+        contestant: Contestant,
+        flights: usize,
+        figure: impl Fn(&BenchRun) -> f64,
+    ) -> Option<Spread> {
+        let equal = |run: &&BenchRun| run.contestant == contestant && run.flights == flights;
+        let mut figures: Vec<f64> = self.runs.iter().filter(equal).map(figure).collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        let upper = figures.get(figures.len() / 2)?;
+        let lower = figures.get((figures.len() - 1) / 2)?;
+        Some(Spread {
+            median: f64::midpoint(*lower, *upper),
+            noise: figures.last()? / figures.first()?,
+        })
     }
-    Ok(rows)
+
+    fn compare(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        flights: usize,
+        figure: fn(&BenchRun) -> f64,
+    ) -> fmt::Result {
+        let of = |contestant| self.spread(contestant, flights, figure);
+        let (Some(sink), Some(bare)) = (of(Contestant::Sink), of(Contestant::Bare)) else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "| {flights} | {name} | {:.2} | {:.2} | {:.2} | {:.2} / {:.2} |",
+            sink.median,
+            bare.median,
+            sink.median / bare.median,
+            sink.noise,
+            bare.noise
+        )
+    }
+}
+
+impl fmt::Display for BenchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for run in &self.runs {
+            writeln!(
+                f,
+                "{:?} with {} flights: {:.0} documents/s, {:.2} CPU s per million",
+                run.contestant,
+                run.flights,
+                run.documents_per_second(),
+                run.cpu_seconds_per_million()
+            )?;
+        }
+        writeln!(
+            f,
+            "| flights | medians of | sink | bare | sink / bare | equal runs, largest / smallest |\n|---|---|---|---|---|---|"
+        )?;
+        let mut flights: Vec<usize> = self.runs.iter().map(|run| run.flights).collect();
+        flights.dedup();
+        for flights in flights {
+            let thousands = |run: &BenchRun| run.documents_per_second() / 1e3;
+            self.compare(f, "1,000 documents/s", flights, thousands)?;
+            let cost = BenchRun::cpu_seconds_per_million;
+            self.compare(f, "CPU s per million", flights, cost)?;
+        }
+        Ok(())
+    }
+}
+
+/// The contestants take turns for each number of flights, each time into a new index. Errors: a document was
+/// not stored, or the server was not reached.
+pub fn bench(options: &BenchOptions) -> Result<BenchReport> {
+    let mut report = BenchReport::default();
+    // The first documents of a server are slow for everybody.
+    for contestant in [Contestant::Sink, Contestant::Bare] {
+        measure(options, contestant, 4)?;
+    }
+    for flights in &options.flights {
+        for round in 0..options.rounds {
+            let mut turns = [Contestant::Bare, Contestant::Sink];
+            turns.rotate_left(round % 2);
+            for contestant in turns {
+                report.runs.push(measure(options, contestant, *flights)?);
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn measure(options: &BenchOptions, contestant: Contestant, flights: usize) -> Result<BenchRun> {
+    let index = Index::at(&options.url, INDEX);
+    index.delete()?;
+    let (elapsed, cpu) = match contestant {
+        Contestant::Bare => bare(options, flights)?,
+        Contestant::Sink => sink(options, flights)?,
+    };
+    let stored = index.count()?;
+    ensure!(
+        stored == options.records as u64,
+        "{contestant:?} stored {stored} documents of {}",
+        options.records
+    );
+    index.delete()?;
+    Ok(BenchRun {
+        contestant,
+        flights,
+        elapsed,
+        cpu,
+        records: options.records,
+    })
 }
 
 fn document(number: usize) -> String {
@@ -72,9 +200,9 @@ fn document(number: usize) -> String {
     .to_string()
 }
 
-fn sink(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow> {
+fn sink(options: &BenchOptions, flights: usize) -> Result<(Duration, Duration)> {
     let config = json!({
-        "urls": [options.url], "index": index, "max_in_flight": flights,
+        "urls": [options.url], "index": INDEX, "max_in_flight": flights,
         "batch": { "records": BULK_RECORDS },
     });
     let mut sink = SinkHarness::new::<ElasticsearchSink>(config)
@@ -87,17 +215,25 @@ fn sink(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow>
                 .offset(offset)
         })
         .collect();
+    // Made before the clock starts, like the bare loop's bodies: batches are a host's work.
+    let batches: Vec<TestBatch> = records
+        .chunks(BATCH_RECORDS)
+        .map(|records| sink.batch(records))
+        .collect();
     let (started_at, cpu_before) = (Instant::now(), cpu_time());
-    let mut rest = records.as_slice();
     let mut stored = 0;
-    while !rest.is_empty() {
-        let chunk = rest.get(..CHUNK).unwrap_or(rest);
-        let (accepted, _) = sink.write(chunk).map_err(anyhow::Error::msg)?;
-        rest = rest.get(accepted..).unwrap_or_default();
-        if accepted < chunk.len() {
-            sink.flush(20).map_err(anyhow::Error::msg)?;
+    for batch in &batches {
+        let mut written = 0;
+        while written < batch.len() {
+            let (accepted, _) = sink
+                .write_batch(batch, written)
+                .map_err(anyhow::Error::msg)?;
+            written += accepted;
+            stored += sink.settlements().settled.drain(..).count();
+            if written < batch.len() {
+                thread::sleep(FULL_WAIT);
+            }
         }
-        stored += sink.settlements().settled.drain(..).count();
     }
     while sink.flush(100).map_err(anyhow::Error::msg)? == Flush::Pending {}
     stored += sink.settlements().settled.drain(..).count();
@@ -106,23 +242,20 @@ fn sink(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow>
         "the sink stored {stored} of {}",
         options.records
     );
-    Ok(BenchRow {
-        contestant: "sink",
-        flights,
-        elapsed: started_at.elapsed(),
-        cpu: cpu_time().saturating_sub(cpu_before),
-        records: options.records,
-    })
+    Ok((
+        started_at.elapsed(),
+        cpu_time().saturating_sub(cpu_before),
+    ))
 }
 
 /// Bodies as the sink makes them, made before the clock starts: the loop's cost is the client's alone.
-fn bodies(options: &BenchOptions, index: &str) -> VecDeque<Vec<u8>> {
+fn bodies(options: &BenchOptions) -> VecDeque<Vec<u8>> {
     let numbers: Vec<usize> = (0..options.records).collect();
     let body = |numbers: &[usize]| {
         let lines = numbers.iter().map(|number| {
             let document = document(*number);
             format!(
-                "{{\"index\":{{\"_index\":\"{index}\",\"_id\":\"id{number}\",\"version\":{number},\"version_type\":\"external\"}}}}\n{document}\n"
+                "{{\"index\":{{\"_index\":\"{INDEX}\",\"_id\":\"id{number}\",\"version\":{number},\"version_type\":\"external\"}}}}\n{document}\n"
             )
         });
         lines.collect::<String>().into_bytes()
@@ -130,8 +263,8 @@ fn bodies(options: &BenchOptions, index: &str) -> VecDeque<Vec<u8>> {
     numbers.chunks(BULK_RECORDS).map(body).collect()
 }
 
-fn bare(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow> {
-    let mut bodies = bodies(options, index);
+fn bare(options: &BenchOptions, flights: usize) -> Result<(Duration, Duration)> {
+    let mut bodies = bodies(options);
     let client = Client::builder().no_proxy().build()?;
     let path = "_bulk?filter_path=errors,items.*._id,items.*.status,items.*.error";
     let url = format!("{}/{path}", options.url.trim_end_matches('/'));
@@ -156,13 +289,10 @@ fn bare(options: &BenchOptions, flights: usize, index: &str) -> Result<BenchRow>
             }
         }
     })?;
-    Ok(BenchRow {
-        contestant: "bare",
-        flights,
-        elapsed: started_at.elapsed(),
-        cpu: cpu_time().saturating_sub(cpu_before),
-        records: options.records,
-    })
+    Ok((
+        started_at.elapsed(),
+        cpu_time().saturating_sub(cpu_before),
+    ))
 }
 
 async fn send(request: RequestBuilder) -> Result<()> {

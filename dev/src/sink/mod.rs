@@ -6,7 +6,7 @@ mod host_soak;
 mod process;
 mod soak;
 
-pub use bench::{BenchOptions, BenchRow, bench};
+pub use bench::{BenchOptions, BenchReport, bench};
 pub use faults::{POISON, poison};
 pub use host_soak::{HostSoakReport, soak_in_host};
 pub use soak::{SoakOptions, SoakReport, soak};

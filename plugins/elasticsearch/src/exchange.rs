@@ -69,7 +69,10 @@ impl Exchange {
         }
         {
             let mut state = self.state();
-            state.operations.extend(operations);
+            match state.operations.is_empty() {
+                true => state.operations = operations,
+                false => state.operations.extend(operations),
+            }
             state.flushing = false;
         }
         self.orders.notify_one();

@@ -12,6 +12,8 @@ pub(crate) struct Flight {
     pub(crate) number: u64,
     /// No segment is empty.
     segments: VecDeque<Vec<Operation>>,
+    /// Room for the next segment.
+    spare: Vec<Operation>,
     /// Not sent before this moment.
     pub(crate) not_before: Option<Instant>,
     /// Attempts in a row of the front segment, or of what it was cut from, that ended in doubt.
@@ -37,6 +39,7 @@ impl Flight {
         Flight {
             number,
             segments: VecDeque::new(),
+            spare: Vec::new(),
             not_before: None,
             strikes: 0,
             isolating: false,
@@ -65,7 +68,7 @@ impl Flight {
     pub(crate) fn body_bytes(&self) -> usize {
         self.front()
             .iter()
-            .map(|operation| operation.lines.len())
+            .map(|operation| operation.lines().len())
             .sum()
     }
 
@@ -73,7 +76,7 @@ impl Flight {
     pub(crate) fn body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.body_bytes());
         for operation in self.front() {
-            body.extend_from_slice(&operation.lines);
+            body.extend_from_slice(operation.lines());
         }
         body
     }
@@ -100,10 +103,22 @@ impl Flight {
         }
     }
 
+    /// Makes room for `operations` that are to be pushed.
+    pub(crate) fn reserve(&mut self, operations: usize) {
+        match self.segments.back_mut() {
+            Some(segment) => segment.reserve(operations),
+            None => self.spare = Vec::with_capacity(operations),
+        }
+    }
+
     pub(crate) fn push(&mut self, operation: Operation) {
         match self.segments.back_mut() {
             Some(segment) => segment.push(operation),
-            None => self.segments.push_back(vec![operation]),
+            None => {
+                let mut segment = std::mem::take(&mut self.spare);
+                segment.push(operation);
+                self.segments.push_back(segment);
+            }
         }
     }
 
@@ -130,7 +145,7 @@ impl Flight {
             .iter()
             .take(max_records)
             .take_while(|operation| {
-                bytes += operation.lines.len();
+                bytes += operation.lines().len();
                 bytes <= max_bytes
             });
         let fitting = fitting.count().max(1);

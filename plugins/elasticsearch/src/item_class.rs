@@ -291,7 +291,7 @@ mod tests {
             ("not_enabled", 429, Overloaded),
         ] {
             let item = format!(r#"{{"status":{status},"failure_store":"{word}"}}"#);
-            let item: crate::bulk_answer::Item = serde_json::from_str(&item).expect("an item");
+            let item = crate::bulk_answer::read_item(&item);
             let in_store = item.is_in_failure_store();
             let class = classify_item(Action::Index, item.status, None, in_store);
             assert_eq!(class, expected, "{word}");

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     fn labeled(json: &str) -> Option<&'static str> {
-        label(&serde_json::from_str(json).expect("an item"))
+        label(&crate::bulk_answer::read_item(json))
     }
 
     #[test]

@@ -3,22 +3,27 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::operation::Operation;
 
 #[derive(Debug)]
 struct Lane {
     flight: u64,
     /// Operations of the flight without verdict.
-    outstanding: usize,
+    outstanding: u32,
     all_versioned: bool,
-    blocked: VecDeque<Operation>,
+    /// Others wait in [`Lanes::blocked`].
+    is_blocked: bool,
 }
 
 /// The lanes that belong to a flight; every other lane is free.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    held: HashMap<u64, Lane>,
-    blocked: usize,
+    held: HashMap<u64, Lane, RandomState>,
+    /// By lane, in order. Apart, for few lanes have any: every operation looks up its lane twice.
+    blocked: HashMap<u64, VecDeque<Operation>, RandomState>,
+    blocked_operations: usize,
 }
 
 impl Lanes {
@@ -26,22 +31,22 @@ impl Lanes {
     pub(crate) fn enter(&mut self, operation: Operation, flight: u64) -> Option<Operation> {
         match self.held.entry(operation.lane) {
             Entry::Vacant(free) => {
-                let all_versioned = operation.versioned;
-                let blocked = VecDeque::new();
                 free.insert(Lane {
                     flight,
                     outstanding: 1,
-                    all_versioned,
-                    blocked,
+                    all_versioned: operation.versioned,
+                    is_blocked: false,
                 });
                 Some(operation)
             }
             Entry::Occupied(mut held) => {
                 let lane = held.get_mut();
                 let in_order = lane.all_versioned && operation.versioned;
-                if lane.flight != flight || !lane.blocked.is_empty() || !in_order {
-                    lane.blocked.push_back(operation);
-                    self.blocked += 1;
+                if lane.flight != flight || lane.is_blocked || !in_order {
+                    lane.is_blocked = true;
+                    let blocked = self.blocked.entry(operation.lane).or_default();
+                    blocked.push_back(operation);
+                    self.blocked_operations += 1;
                     return None;
                 }
                 lane.outstanding += 1;
@@ -57,28 +62,31 @@ impl Lanes {
         }
     }
 
-    /// The operation has its verdict. Answers, in order, what waited for it and is free now.
-    pub(crate) fn leave(&mut self, operation: &Operation) -> VecDeque<Operation> {
-        let Entry::Occupied(mut held) = self.held.entry(operation.lane) else {
+    /// An operation of this lane has its verdict. Answers, in order, what waited for it and is free now.
+    pub(crate) fn leave(&mut self, lane: u64) -> VecDeque<Operation> {
+        let Entry::Occupied(mut held) = self.held.entry(lane) else {
             return VecDeque::new();
         };
-        let lane = held.get_mut();
-        lane.outstanding = lane.outstanding.saturating_sub(1);
-        if lane.outstanding > 0 {
+        let outstanding = &mut held.get_mut().outstanding;
+        *outstanding = outstanding.saturating_sub(1);
+        if *outstanding > 0 {
             return VecDeque::new();
         }
-        let blocked = held.remove().blocked;
-        self.blocked = self.blocked.saturating_sub(blocked.len());
+        if !held.remove().is_blocked {
+            return VecDeque::new();
+        }
+        let blocked = self.blocked.remove(&lane).unwrap_or_default();
+        self.blocked_operations = self.blocked_operations.saturating_sub(blocked.len());
         blocked
     }
 
     /// Operations that wait behind another one on their document.
     pub(crate) fn blocked(&self) -> usize {
-        self.blocked
+        self.blocked_operations
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.blocked.is_empty()
     }
 }

@@ -5,6 +5,7 @@
 //! [`worker`] thread, where the [`scheduler`] decides when it travels in which [`flight`], the [`client`] sends it, and
 //! [`outcome`] and [`item_class`] say what the answer means.
 
+mod arrivals;
 mod bulk_answer;
 mod client;
 mod config;

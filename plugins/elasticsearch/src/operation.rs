@@ -1,11 +1,15 @@
 //! One record as one operation of a bulk: a pure function of record and configuration, so that a replay makes the same
 //! bytes (invariant I5).
 
-use std::hash::{BuildHasher, RandomState};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use foldhash::quality::RandomState;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::document;
 use crate::index_name::{IndexNames, IndexPattern};
@@ -44,9 +48,9 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     /// How old a record of this timestamp was; nothing is younger than now.
-    fn age_of(self, timestamp_ms: i64) -> Duration {
-        let age_ms = self.wall_ms.saturating_sub(timestamp_ms);
-        Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+    fn age_ms_of(self, timestamp_ms: i64) -> u32 {
+        let age_ms = self.wall_ms.saturating_sub(timestamp_ms).max(0);
+        u32::try_from(age_ms).unwrap_or(u32::MAX)
     }
 }
 
@@ -57,47 +61,88 @@ pub(crate) struct Operation {
     pub(crate) seq: u64,
     pub(crate) action: Action,
     pub(crate) index: Arc<str>,
-    /// `None` where the server makes one.
-    pub(crate) id: Option<Box<str>>,
+    pub(crate) text: OperationText,
     /// Operations on one document share a lane. It is a hash: a collision only makes two documents wait for each other.
     pub(crate) lane: u64,
     /// Carries an external version, so the server keeps the order.
     pub(crate) versioned: bool,
-    /// Action line and, but for a delete, document line, each with its line end.
-    pub(crate) lines: Box<[u8]>,
     pub(crate) accepted_at: Instant,
-    /// Its age then, by its timestamp; only for the metrics.
-    pub(crate) age_when_accepted: Option<Duration>,
+    /// Its age then in milliseconds, by its timestamp, at most 49 days; only for the metrics.
+    pub(crate) age_ms_when_accepted: Option<u32>,
     /// Answers that asked for this item again; drives its back-off.
     pub(crate) retries: u32,
     /// An attempt ended in doubt: what the server finds may be this operation's own work.
     pub(crate) maybe_applied: bool,
-    /// See [`crate::scheduler`] for how faults and suspicion are counted.
+    /// The storm breaker has taken its rejection back.
+    pub(crate) held_by_breaker: bool,
+    /// Apart, for hardly any operation has one, and thousands of operations wait in memory.
+    pub(crate) suspicion: Option<Box<Suspicion>>,
+}
+
+/// What speaks against an operation itself; see [`crate::scheduler`] for how it is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Suspicion {
     pub(crate) faults: u32,
     pub(crate) stored_at_last_fault: u64,
     pub(crate) answers_at_suspicion: Option<u64>,
     /// Requests of this operation alone that were refused as a whole.
     pub(crate) refused_alone: u32,
-    /// The storm breaker has taken its rejection back.
-    pub(crate) held_by_breaker: bool,
+}
+
+/// Id and lines of an operation, one after the other: made by the task's thread and given back by the worker's, so each
+/// allocation counts.
+#[derive(Debug)]
+pub(crate) struct OperationText {
+    bytes: Box<[u8]>,
+    /// `None`: no id.
+    id_bytes: Option<u16>,
+}
+
+impl OperationText {
+    fn split(&self) -> (&[u8], &[u8]) {
+        let id_bytes = self.id_bytes.unwrap_or(0).into();
+        self.bytes.split_at_checked(id_bytes).unwrap_or_default()
+    }
 }
 
 impl Operation {
+    /// As bytes of UTF-8; `None` where the server makes one.
+    pub(crate) fn id(&self) -> Option<&[u8]> {
+        self.text.id_bytes.map(|_| self.text.split().0)
+    }
+
+    /// Action line and, but for a delete, document line, each with its line end.
+    pub(crate) fn lines(&self) -> &[u8] {
+        self.text.split().1
+    }
+
+    pub(crate) fn suspicion(&mut self) -> &mut Suspicion {
+        self.suspicion.get_or_insert_default()
+    }
+
+    /// The server looked at this item by itself: whatever the whole request was suspected of is settled.
+    pub(crate) fn clear_of_refusals(&mut self) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.answers_at_suspicion = None;
+            suspicion.refused_alone = 0;
+        }
+    }
+
     /// For messages: `document `7``, or what else there is to name it by.
     pub(crate) fn name(&self) -> String {
-        match &self.id {
-            Some(id) => format!("document `{id}`"),
+        match self.id() {
+            Some(id) => format!("document `{}`", String::from_utf8_lossy(id)),
             None => "document without id".to_owned(),
         }
     }
 }
 
 /// What of an operation does not stand in its document.
-struct Metadata {
+struct Metadata<'r> {
     index: Arc<str>,
-    id: Option<String>,
+    id: Option<Cow<'r, str>>,
     version: Option<u64>,
-    routing: Option<String>,
+    routing: Option<Cow<'r, str>>,
 }
 
 /// Makes operations from records.
@@ -107,6 +152,8 @@ pub(crate) struct OperationShaper {
     plan: WritePlan,
     operation_max_bytes: usize,
     lanes: RandomState,
+    /// Where an operation's text grows until its length is known.
+    scratch: RefCell<Vec<u8>>,
 }
 
 impl OperationShaper {
@@ -116,7 +163,8 @@ impl OperationShaper {
             indices: IndexNames::new(index),
             plan,
             operation_max_bytes,
-            lanes: RandomState::new(),
+            lanes: RandomState::default(),
+            scratch: RefCell::default(),
         }
     }
 
@@ -126,17 +174,19 @@ impl OperationShaper {
         record: &impl SourceRecord,
         arrival: Arrival,
     ) -> Result<Operation, Refusal> {
-        let (action, lines, metadata) = match record.value() {
+        let mut bytes = self.scratch.borrow_mut();
+        bytes.clear();
+        let (action, metadata) = match record.value() {
             Some(value) => {
                 let text = document::check_object(value)?;
                 let metadata = self.metadata(record, text)?;
-                let lines = self.document_lines(record, &metadata, text)?;
-                (self.plan.action, lines, metadata)
+                self.append_document(&mut bytes, record, &metadata, text)?;
+                (self.plan.action, metadata)
             }
             None if self.plan.deletes => {
                 let metadata = self.metadata(record, "{}")?;
-                let lines = action_line(Action::Delete, &metadata, 0);
-                (Action::Delete, lines, metadata)
+                append_action(&mut bytes, Action::Delete, &metadata);
+                (Action::Delete, metadata)
             }
             None => {
                 let message =
@@ -144,8 +194,12 @@ impl OperationShaper {
                 return Err(Refusal::new(code::VALUE_NULL, message));
             }
         };
-        if lines.len() > self.operation_max_bytes {
-            let (size, limit) = (lines.len(), self.operation_max_bytes);
+        let id_bytes = metadata.id.as_ref().map(|id| id.len());
+        let (size, limit) = (
+            bytes.len() - id_bytes.unwrap_or(0),
+            self.operation_max_bytes,
+        );
+        if size > limit {
             let message = format!(
                 "the document takes {size} bytes of a bulk, above the limit `batch.bytes` of {limit}"
             );
@@ -156,23 +210,23 @@ impl OperationShaper {
             action,
             lane: self.lane(record, &metadata),
             index: metadata.index,
-            id: metadata.id.map(String::into_boxed_str),
+            text: OperationText {
+                bytes: bytes.as_slice().into(),
+                // Of `ID_MAX_BYTES` at most.
+                id_bytes: id_bytes.and_then(|bytes| u16::try_from(bytes).ok()),
+            },
             versioned: metadata.version.is_some(),
-            lines: lines.into_boxed_slice(),
             accepted_at: arrival.at,
-            age_when_accepted: record.timestamp_ms().map(|ms| arrival.age_of(ms)),
+            age_ms_when_accepted: record.timestamp_ms().map(|ms| arrival.age_ms_of(ms)),
             retries: 0,
             maybe_applied: false,
-            faults: 0,
-            stored_at_last_fault: 0,
-            answers_at_suspicion: None,
-            refused_alone: 0,
             held_by_breaker: false,
+            suspicion: None,
         })
     }
 
     /// A record whose id the server makes waits for nobody.
-    fn lane(&self, record: &impl SourceRecord, metadata: &Metadata) -> u64 {
+    fn lane(&self, record: &impl SourceRecord, metadata: &Metadata<'_>) -> u64 {
         let Metadata {
             index, id, routing, ..
         } = metadata;
@@ -182,7 +236,11 @@ impl OperationShaper {
         }
     }
 
-    fn metadata(&self, record: &impl SourceRecord, text: &str) -> Result<Metadata, Refusal> {
+    fn metadata<'r>(
+        &self,
+        record: &'r impl SourceRecord,
+        text: &str,
+    ) -> Result<Metadata<'r>, Refusal> {
         Ok(Metadata {
             id: self.document_id(record, text)?,
             index: self.indices.of(record)?,
@@ -191,65 +249,69 @@ impl OperationShaper {
         })
     }
 
-    fn document_lines(
+    fn append_document(
         &self,
+        bytes: &mut Vec<u8>,
         record: &impl SourceRecord,
-        metadata: &Metadata,
+        metadata: &Metadata<'_>,
         text: &str,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<(), Refusal> {
         let filled = match self.plan.fills_timestamp && !document::has_member(text, TIMESTAMP_FIELD)
         {
             true => Some(with_timestamp(record, text)?),
             false => None,
         };
         let text = filled.as_deref().unwrap_or(text);
-        let mut lines = action_line(self.plan.action, metadata, text.len());
+        append_action(bytes, self.plan.action, metadata);
         match self.plan.action {
             Action::Update => {
-                lines.extend_from_slice(b"{\"doc\":");
-                document::append_unbroken(&mut lines, text);
-                lines.extend_from_slice(b",\"doc_as_upsert\":true}\n");
+                bytes.extend_from_slice(b"{\"doc\":");
+                document::append_unbroken(bytes, text);
+                bytes.extend_from_slice(b",\"doc_as_upsert\":true}\n");
             }
             Action::Index | Action::Create | Action::Delete => {
-                document::append_unbroken(&mut lines, text);
-                lines.push(b'\n');
+                document::append_unbroken(bytes, text);
+                bytes.push(b'\n');
             }
         }
-        Ok(lines)
+        Ok(())
     }
 
-    fn document_id(
+    fn document_id<'r>(
         &self,
-        record: &impl SourceRecord,
+        record: &'r impl SourceRecord,
         text: &str,
-    ) -> Result<Option<String>, Refusal> {
-        let id = match &self.plan.id {
+    ) -> Result<Option<Cow<'r, str>>, Refusal> {
+        let id: Cow<'_, str> = match &self.plan.id {
             IdSource::Auto => return Ok(None),
             IdSource::Key => {
                 let key = record.key().ok_or_else(|| {
                     Refusal::new(code::KEY_NULL, "the key is null, and `id: key` takes the document's id from it")
                 })?;
-                id_text(key, "the key")?
+                id_text(key, "the key")?.into()
             }
             IdSource::Coordinates => {
                 let (topic, partition, offset) = record.coordinates().ok_or_else(|| {
                     let message = "the record comes from no single source record, so `id: coordinates` has none";
                     Refusal::new(code::ID_MISSING, message)
                 })?;
-                format!("{topic}+{partition}+{offset}")
+                Cow::from(format!("{topic}+{partition}+{offset}"))
             }
             IdSource::Header(name) => match record.header(name).flatten() {
-                Some(value) => id_text(value, &format!("header `{name}`"))?,
+                Some(value) => id_text(value, &format!("header `{name}`"))?.into(),
                 None => {
                     let message = format!("header `{name}`, the document's id, is missing or null");
                     return Err(Refusal::new(code::ID_MISSING, message));
                 }
             },
-            IdSource::Field(pointer) => pointer.0.scalar(text).ok_or_else(|| {
-                let pointer = pointer.0.as_str();
-                let message = format!("field `{pointer}`, the document's id, is missing or no string or 64-bit integer");
-                Refusal::new(code::ID_MISSING, message)
-            })?,
+            IdSource::Field(pointer) => {
+                let id = pointer.0.scalar(text).ok_or_else(|| {
+                    let pointer = pointer.0.as_str();
+                    let message = format!("field `{pointer}`, the document's id, is missing or no string or 64-bit integer");
+                    Refusal::new(code::ID_MISSING, message)
+                })?;
+                id.into()
+            }
         };
         if id.is_empty() || id.len() > ID_MAX_BYTES {
             let length = id.len();
@@ -261,7 +323,11 @@ impl OperationShaper {
         Ok(Some(id))
     }
 
-    fn routing(&self, record: &impl SourceRecord, text: &str) -> Result<Option<String>, Refusal> {
+    fn routing<'r>(
+        &self,
+        record: &'r impl SourceRecord,
+        text: &str,
+    ) -> Result<Option<Cow<'r, str>>, Refusal> {
         let (found, place) = match &self.plan.routing {
             RoutingSource::None => return Ok(None),
             RoutingSource::Key => (record.key().and_then(plain_text), "the key".to_owned()),
@@ -270,7 +336,7 @@ impl OperationShaper {
                 (value.and_then(plain_text), format!("header `{name}`"))
             }
             RoutingSource::Field(pointer) => (
-                pointer.0.scalar(text),
+                pointer.0.scalar(text).map(Cow::Owned),
                 format!("field `{}`", pointer.0.as_str()),
             ),
         };
@@ -301,40 +367,39 @@ impl OperationShaper {
     }
 }
 
-/// The action's line with its line end, in a buffer that has room for `document_bytes` more.
-fn action_line(action: Action, metadata: &Metadata, document_bytes: usize) -> Vec<u8> {
-    let text_bytes = metadata.index.len()
-        + metadata.id.as_ref().map_or(0, String::len)
-        + metadata.routing.as_ref().map_or(0, String::len);
-    // 160 holds the names, a version's 20 digits and the brackets; text that needs escapes grows the vector.
-    let mut line = Vec::with_capacity(text_bytes + 160 + document_bytes);
-    line.extend_from_slice(b"{\"");
-    line.extend_from_slice(action.name().as_bytes());
-    line.extend_from_slice(b"\":{\"_index\":");
-    append_json_text(&mut line, &metadata.index);
+/// The id, and behind it the action's line with its line end.
+fn append_action(bytes: &mut Vec<u8>, action: Action, metadata: &Metadata<'_>) {
     if let Some(id) = &metadata.id {
-        line.extend_from_slice(b",\"_id\":");
-        append_json_text(&mut line, id);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    bytes.extend_from_slice(b"{\"");
+    bytes.extend_from_slice(action.name().as_bytes());
+    bytes.extend_from_slice(b"\":{\"_index\":");
+    append_json(bytes, &*metadata.index);
+    if let Some(id) = &metadata.id {
+        bytes.extend_from_slice(b",\"_id\":");
+        append_json(bytes, id);
     }
     if let Some(routing) = &metadata.routing {
-        line.extend_from_slice(b",\"routing\":");
-        append_json_text(&mut line, routing);
+        bytes.extend_from_slice(b",\"routing\":");
+        append_json(bytes, routing);
     }
     if let Some(version) = metadata.version {
-        line.extend_from_slice(
-            format!(",\"version\":{version},\"version_type\":\"external\"").as_bytes(),
-        );
+        bytes.extend_from_slice(b",\"version\":");
+        append_json(bytes, &version);
+        bytes.extend_from_slice(b",\"version_type\":\"external\"");
     }
     if action == Action::Update {
-        line.extend_from_slice(format!(",\"retry_on_conflict\":{UPDATE_RETRIES}").as_bytes());
+        bytes.extend_from_slice(b",\"retry_on_conflict\":");
+        append_json(bytes, &UPDATE_RETRIES);
     }
-    line.extend_from_slice(b"}}\n");
-    line
+    bytes.extend_from_slice(b"}}\n");
 }
 
-fn append_json_text(line: &mut Vec<u8>, text: &str) {
-    // Neither can a vector refuse bytes nor text refuse to be JSON.
-    let _ = serde_json::to_writer(line, text);
+/// Text or a number.
+fn append_json(bytes: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Neither can a vector refuse bytes nor can these refuse to be JSON.
+    let _ = serde_json::to_writer(bytes, value);
 }
 
 /// The document with the record's timestamp as its `@timestamp`.
@@ -355,18 +420,17 @@ fn with_timestamp(record: &impl SourceRecord, text: &str) -> Result<String, Refu
     ))
 }
 
-fn plain_text(bytes: &[u8]) -> Option<String> {
-    simdutf8::basic::from_utf8(bytes).ok().map(str::to_owned)
+fn plain_text(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    simdutf8::basic::from_utf8(bytes).ok().map(Cow::Borrowed)
 }
 
-fn id_text(bytes: &[u8], place: &str) -> Result<String, Refusal> {
-    let text = simdutf8::basic::from_utf8(bytes).map_err(|_| {
+fn id_text<'r>(bytes: &'r [u8], place: &str) -> Result<&'r str, Refusal> {
+    simdutf8::basic::from_utf8(bytes).map_err(|_| {
         Refusal::new(
             code::ID_NOT_UTF8,
             format!("{place}, the document's id, is not valid UTF-8"),
         )
-    })?;
-    Ok(text.to_owned())
+    })
 }
 
 fn offset_version(record: &impl SourceRecord) -> Result<u64, Refusal> {

@@ -28,7 +28,7 @@ fn shape(shaper: &OperationShaper, record: &Plain<'static>) -> Result<Operation,
 
 fn lines(id: &str, version: &str, record: &Plain<'static>) -> String {
     let operation = shape(&shaper(id, version), record).expect("an operation");
-    String::from_utf8(operation.lines.into_vec()).expect("text")
+    String::from_utf8(operation.lines().to_vec()).expect("text")
 }
 
 fn refused(id: &str, version: &str, change: impl FnOnce(&mut Plain<'static>)) -> &'static str {
@@ -49,11 +49,8 @@ fn key_and_offset_make_the_action_line() {
 #[test]
 fn each_id_source_names_its_document() {
     let id = |source: &str, record: &Plain<'static>| {
-        shape(&shaper(source, "none"), record)
-            .expect("an operation")
-            .id
-            .expect("an id")
-            .into_string()
+        let operation = shape(&shaper(source, "none"), record).expect("an operation");
+        String::from_utf8(operation.id().expect("an id").to_vec()).expect("text")
     };
     let mut with_header = record();
     with_header.headers = vec![("id", Some(b"old".to_vec())), ("id", Some(b"new".to_vec()))];
@@ -142,13 +139,13 @@ fn a_replay_makes_the_same_bytes_and_the_same_lane() {
     let shaper = shaper("key", "auto");
     let first = shape(&shaper, &record()).expect("an operation");
     let second = shape(&shaper, &record()).expect("an operation");
-    assert_eq!(first.lines, second.lines);
+    assert_eq!(first.lines(), second.lines());
     assert_eq!(first.lane, second.lane);
 }
 
 fn text_of(shaper: &OperationShaper, record: &Plain<'static>) -> String {
     let operation = shape(shaper, record).expect("an operation");
-    String::from_utf8(operation.lines.into_vec()).expect("text")
+    String::from_utf8(operation.lines().to_vec()).expect("text")
 }
 
 #[test]

@@ -11,12 +11,12 @@
 mod items;
 mod whole_request;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use weir_plugin_sdk::SinkMetric;
 
+use crate::arrivals::Arrivals;
 use crate::flight::Flight;
 use crate::lanes::Lanes;
 use crate::numbers::{Numbers, to_ms};
@@ -48,8 +48,8 @@ pub(crate) struct Limits {
 pub(crate) enum Verdict {
     Stored,
     Superseded,
-    /// With the chain of causes.
-    Rejected(Refusal, String),
+    /// With the chain of causes. In a box, for nearly every verdict is another one.
+    Rejected(Box<(Refusal, String)>),
 }
 
 #[derive(Debug)]
@@ -91,8 +91,9 @@ pub(crate) struct Scheduler {
     numbers: Numbers,
     /// The class that the metric of pauses said last.
     paused: Option<&'static str>,
-    /// When the operations without verdict were accepted; those of one write share a moment.
-    accepted: BTreeMap<Instant, usize>,
+    arrivals: Arrivals,
+    /// Lanes and arrivals of operations that have a verdict, until [`Scheduler::free_lanes`].
+    ended: Vec<(u64, Instant)>,
 }
 
 impl Scheduler {
@@ -120,19 +121,23 @@ impl Scheduler {
             errors: BTreeMap::new(),
             numbers: Numbers::default(),
             paused: None,
-            accepted: BTreeMap::new(),
+            arrivals: Arrivals::default(),
+            ended: Vec::new(),
         }
     }
 
     pub(crate) fn offer(&mut self, operations: impl IntoIterator<Item = Operation>) {
-        let mut count = 0;
-        for operation in operations {
-            count += 1;
-            self.ready_bytes += operation.lines.len();
-            *self.accepted.entry(operation.accepted_at).or_default() += 1;
-            self.ready.push_back(operation);
+        let operations: Vec<Operation> = operations.into_iter().collect();
+        for together in operations.chunk_by(|one, next| one.accepted_at == next.accepted_at) {
+            if let [first, ..] = together {
+                self.arrivals.enter(first.accepted_at, together.len());
+            }
+            let bytes = together.iter().map(|operation| operation.lines().len());
+            self.ready_bytes += bytes.sum::<usize>();
         }
+        let count = operations.len() as u64;
         self.numbers.add(SinkMetric::RecordsAccepted, "", count);
+        self.ready.extend(operations);
     }
 
     /// While set, no bulk waits to be filled.
@@ -164,10 +169,10 @@ impl Scheduler {
     /// What was counted since the last call, with the gauges of now.
     pub(crate) fn take_numbers(&mut self, now: Instant) -> Numbers {
         let mut numbers = std::mem::take(&mut self.numbers);
-        let oldest = self.accepted.keys().next();
-        let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(*at));
+        let oldest = self.arrivals.oldest();
+        let age = oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         numbers.set(SinkMetric::OldestPendingMs, "", to_ms(age));
-        let pending = self.accepted.values().sum::<usize>() as u64;
+        let pending = self.arrivals.count() as u64;
         numbers.set(SinkMetric::PendingRecords, "", pending);
         numbers.set(SinkMetric::RequestsInFlight, "", self.in_flight as u64);
         numbers.set(SinkMetric::BlockedRecords, "", self.lanes.blocked() as u64);
@@ -275,6 +280,7 @@ impl Scheduler {
             Outcome::TooLarge(reason) => self.shrink(&mut flight, reason, now),
             Outcome::BadRequest(reason) => self.bisect(&mut flight, reason, now),
         }
+        self.free_lanes();
         if !flight.is_empty() {
             self.waiting.push_back(flight);
         }
@@ -358,20 +364,21 @@ impl Scheduler {
                 flight.push(operation);
             }
         }
+        flight.reserve(self.ready.len().min(max_records.saturating_sub(records)));
         while records < max_records {
             let Some(next) = self.ready.front() else {
                 break;
             };
-            if records > 0 && bytes + next.lines.len() > max_bytes {
+            if records > 0 && bytes + next.lines().len() > max_bytes {
                 break;
             }
             let Some(operation) = self.ready.pop_front() else {
                 break;
             };
-            self.ready_bytes = self.ready_bytes.saturating_sub(operation.lines.len());
+            self.ready_bytes = self.ready_bytes.saturating_sub(operation.lines().len());
             if let Some(operation) = self.lanes.enter(operation, flight.number) {
                 records += 1;
-                bytes += operation.lines.len();
+                bytes += operation.lines().len();
                 let waited = now.saturating_duration_since(operation.accepted_at);
                 self.numbers.queue_wait_ms.observe(to_ms(waited));
                 flight.push(operation);
@@ -380,27 +387,34 @@ impl Scheduler {
     }
 
     fn settle(&mut self, operation: Operation, verdict: Verdict) {
-        if let Entry::Occupied(mut accepted) = self.accepted.entry(operation.accepted_at) {
-            *accepted.get_mut() -= 1;
-            if *accepted.get() == 0 {
-                accepted.remove();
-            }
-        }
-        for blocked in self.lanes.leave(&operation).into_iter().rev() {
-            self.ready_bytes += blocked.lines.len();
-            self.ready.push_front(blocked);
-        }
+        self.ended.push((operation.lane, operation.accepted_at));
         self.settlements.push(Settlement {
             seq: operation.seq,
-            held_bytes: operation.lines.len(),
+            held_bytes: operation.lines().len(),
             verdict,
         });
+    }
+
+    /// Gives back the lanes of what has ended, all at once: each is a look into a table that no cache holds, and a short
+    /// loop lets the processor wait for several of them at a time.
+    fn free_lanes(&mut self) {
+        for together in self.ended.chunk_by(|one, next| one.1 == next.1) {
+            if let [(_, accepted_at), ..] = together {
+                self.arrivals.leave(*accepted_at, together.len());
+            }
+        }
+        for (lane, _) in self.ended.drain(..) {
+            for blocked in self.lanes.leave(lane).into_iter().rev() {
+                self.ready_bytes += blocked.lines().len();
+                self.ready.push_front(blocked);
+            }
+        }
     }
 
     fn reject(&mut self, operation: Operation, refusal: Refusal, causes: String) {
         self.count("rejected");
         self.numbers.add(SinkMetric::Items, "rejected", 1);
-        self.settle(operation, Verdict::Rejected(refusal, causes));
+        self.settle(operation, Verdict::Rejected(Box::new((refusal, causes))));
     }
 }
 

@@ -67,7 +67,8 @@ impl ElasticsearchSink {
         match settlement.verdict {
             Verdict::Stored => out.settle(seq, weir_plugin_sdk::Verdict::Stored),
             Verdict::Superseded => out.settle(seq, weir_plugin_sdk::Verdict::Superseded),
-            Verdict::Rejected(refusal, causes) => {
+            Verdict::Rejected(rejection) => {
+                let (refusal, causes) = *rejection;
                 out.reject(seq, refusal.code, &refusal.message, &causes)
             }
         }
@@ -144,7 +145,8 @@ impl Sink for ElasticsearchSink {
             at: Instant::now(),
             wall_ms: batch.now_ms(),
         };
-        let mut operations = Vec::new();
+        let room = self.buffer_records.saturating_sub(self.held_records);
+        let mut operations = Vec::with_capacity(batch.records().len().min(room));
         let mut accepted = 0;
         for record in batch.records() {
             if self.is_full() || (accepted > 0 && batch.yield_requested()) {
@@ -154,7 +156,7 @@ impl Sink for ElasticsearchSink {
             match self.shaper.shape(&BatchRecord { record, batch }, arrival) {
                 Ok(operation) => {
                     self.held_records += 1;
-                    self.held_bytes += operation.lines.len();
+                    self.held_bytes += operation.lines().len();
                     operations.push(operation);
                 }
                 Err(refusal) => out.reject(record.seq(), refusal.code, &refusal.message, ""),

@@ -17,6 +17,8 @@ pub(crate) struct StormBreaker {
     rejections_max: usize,
     indices: HashMap<Arc<str>, Recent>,
     met: VecDeque<Arc<str>>,
+    /// Operations in a row that ended well, and are not among the outcomes yet: nearly all do, on one index.
+    passed: Option<(Arc<str>, usize)>,
     reason: Option<String>,
 }
 
@@ -33,6 +35,7 @@ impl StormBreaker {
             rejections_max,
             indices: HashMap::new(),
             met: VecDeque::new(),
+            passed: None,
             reason: None,
         }
     }
@@ -48,6 +51,7 @@ impl StormBreaker {
             return;
         }
         if operation.held_by_breaker {
+            self.note_passed();
             self.indices.remove(&operation.index);
             self.met.retain(|index| *index != operation.index);
             let still_open = self
@@ -56,7 +60,19 @@ impl StormBreaker {
                 .any(|recent| !recent.tripped.is_empty());
             self.reason = self.reason.take().filter(|_| still_open);
         }
-        self.note(&operation.index, None);
+        match &mut self.passed {
+            Some((index, count)) if Arc::ptr_eq(index, &operation.index) => *count += 1,
+            _ => {
+                self.note_passed();
+                self.passed = Some((Arc::clone(&operation.index), 1));
+            }
+        }
+    }
+
+    fn note_passed(&mut self) {
+        if let Some((index, count)) = self.passed.take() {
+            self.note(&index, None, count);
+        }
     }
 
     /// Asks for a rejection. Errors: it is not to be, since this looks like the index's fault; the sentence says so.
@@ -70,6 +86,7 @@ impl StormBreaker {
         if limit == 0 {
             return Ok(());
         }
+        self.note_passed();
         let index = &operation.index;
         let recent = self.recent(index);
         let rejected = recent
@@ -77,7 +94,7 @@ impl StormBreaker {
             .iter()
             .filter(|outcome| **outcome == Some(code));
         if !recent.tripped.contains(&code) && rejected.count() < limit {
-            self.note(index, Some(code));
+            self.note(index, Some(code), 1);
             return Ok(());
         }
         if !recent.tripped.contains(&code) {
@@ -91,13 +108,13 @@ impl StormBreaker {
         Err(storm)
     }
 
-    fn note(&mut self, index: &Arc<str>, outcome: Option<&'static str>) {
+    fn note(&mut self, index: &Arc<str>, outcome: Option<&'static str>, count: usize) {
         let window = self.rejections_max.saturating_mul(2);
-        let recent = self.recent(index);
-        if recent.outcomes.len() >= window {
-            recent.outcomes.pop_front();
-        }
-        recent.outcomes.push_back(outcome);
+        let count = count.min(window);
+        let outcomes = &mut self.recent(index).outcomes;
+        let forgotten = (outcomes.len() + count).saturating_sub(window);
+        outcomes.drain(..forgotten);
+        outcomes.extend(std::iter::repeat_n(outcome, count));
     }
 
     fn recent(&mut self, index: &Arc<str>) -> &mut Recent {

@@ -235,6 +235,22 @@ fn no_records(answer: Result<(), PluginError>) -> Consumed {
     }
 }
 
+/// Records that have their `seq`.
+pub struct TestBatch {
+    first: u64,
+    batch: Rc<OwnedBatch>,
+}
+
+impl TestBatch {
+    pub fn len(&self) -> usize {
+        self.batch.records().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Id and bytes of a part of state; `None` where it has not changed.
 pub type TestStatePart = (u64, Option<Vec<u8>>);
 
@@ -386,10 +402,23 @@ impl SinkHarness {
 
     /// Answers how many records were accepted and the `seq` of the first.
     pub fn write(&mut self, records: &[TestRecord]) -> Result<(usize, u64), String> {
-        let first = self.bench.next_seq;
-        let batch = self.bench.batch(records);
+        let batch = self.batch(records);
+        self.write_batch(&batch, 0)
+    }
+
+    /// Makes a batch as a host would hold it: for measurements of the sink alone.
+    pub fn batch(&mut self, records: &[TestRecord]) -> TestBatch {
+        TestBatch {
+            first: self.bench.next_seq,
+            batch: self.bench.batch(records),
+        }
+    }
+
+    /// Writes the records of `batch` from position `from` on, as [`SinkHarness::write`].
+    pub fn write_batch(&mut self, batch: &TestBatch, from: usize) -> Result<(usize, u64), String> {
+        let first = batch.first + from as u64;
         let view = Batch::new(
-            batch.records(),
+            batch.batch.records().get(from..).unwrap_or_default(),
             &self.bench.slots,
             self.bench.host.clock_ms(),
             &self.bench.yield_flag,

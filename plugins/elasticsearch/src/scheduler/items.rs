@@ -88,9 +88,7 @@ impl Scheduler {
         let mut attempts: HashMap<u64, u32> = HashMap::new();
         for operation in &mut again {
             operation.retries = operation.retries.saturating_add(1);
-            // The answer speaks for itself: whatever the whole request was suspected of is settled.
-            operation.answers_at_suspicion = None;
-            operation.refused_alone = 0;
+            operation.clear_of_refusals();
             let most = attempts.entry(operation.lane).or_default();
             *most = operation.retries.min(BACKOFF_STEPS).max(*most);
         }
@@ -144,11 +142,10 @@ impl Scheduler {
     }
 
     fn end_stored(&mut self, operation: Operation, how: &'static str, now: Instant) -> Ended {
-        if let Some(age) = operation.age_when_accepted {
+        if let Some(age_ms) = operation.age_ms_when_accepted {
             let since = now.saturating_duration_since(operation.accepted_at);
-            self.numbers
-                .lag_ms
-                .observe(to_ms(age.saturating_add(since)));
+            let lag_ms = to_ms(since).saturating_add(age_ms.into());
+            self.numbers.lag_ms.observe(lag_ms);
         }
         self.end_well(operation, Verdict::Stored, how)
     }
@@ -196,11 +193,13 @@ impl Scheduler {
         seen: &str,
     ) -> Ended {
         self.count(class);
-        if operation.faults == 0 || self.stored > operation.stored_at_last_fault {
-            operation.faults += 1;
-            operation.stored_at_last_fault = self.stored;
+        let stored = self.stored;
+        let suspicion = operation.suspicion();
+        if suspicion.faults == 0 || stored > suspicion.stored_at_last_fault {
+            suspicion.faults += 1;
+            suspicion.stored_at_last_fault = stored;
         }
-        if operation.faults < FAULTS_MAX {
+        if suspicion.faults < FAULTS_MAX {
             return Ended::Again(operation);
         }
         let message = format!(

@@ -106,7 +106,10 @@ impl Scheduler {
     pub(super) fn bisect(&mut self, flight: &mut Flight, reason: String, now: Instant) {
         let answers = self.answers;
         for operation in flight.front_mut() {
-            operation.answers_at_suspicion.get_or_insert(answers);
+            operation
+                .suspicion()
+                .answers_at_suspicion
+                .get_or_insert(answers);
         }
         if flight.front().len() > 1 {
             self.halve(flight, "bad_request");
@@ -139,11 +142,12 @@ impl Scheduler {
         let Some(operation) = flight.front_mut().first_mut() else {
             return false;
         };
-        operation.refused_alone = operation.refused_alone.saturating_add(1);
-        let others_pass = operation
+        let suspicion = operation.suspicion();
+        suspicion.refused_alone = suspicion.refused_alone.saturating_add(1);
+        let others_pass = suspicion
             .answers_at_suspicion
             .is_some_and(|answers| self.answers > answers);
-        (others_pass && operation.refused_alone >= REFUSALS_ALONE)
+        (others_pass && suspicion.refused_alone >= REFUSALS_ALONE)
             || (nothing_else && self.answers > 0 && failures_in_a_row >= FAULTS_MAX)
     }
 }

@@ -47,7 +47,7 @@ fn answer(flight: &Flight, item: impl Fn(&Operation) -> (u16, &'static str)) -> 
         let (status, error_type) = item(operation);
         let error =
             (!error_type.is_empty()).then(|| json!({ "type": error_type, "reason": "because" }));
-        json!({ operation.action.name(): { "_id": operation.id, "status": status, "error": error } })
+        json!({ operation.action.name(): { "_id": operation.id().map(String::from_utf8_lossy), "status": status, "error": error } })
     };
     let items: Vec<Value> = flight.front().iter().map(item).collect();
     let body = json!({ "items": items }).to_string();
@@ -97,7 +97,7 @@ fn drive(
 
 fn rejected_code(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
-        Verdict::Rejected(refusal, _) => Some(refusal.code),
+        Verdict::Rejected(rejection) => Some(rejection.0.code),
         Verdict::Stored | Verdict::Superseded => None,
     }
 }

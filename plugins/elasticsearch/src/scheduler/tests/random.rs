@@ -27,7 +27,7 @@ fn random_faults(seed: u64, versioned: bool) {
     scheduler.set_flushing(true);
     let mut now = Instant::now();
     let is_poison = |seq: u64| seq % 50 == 7;
-    let mut documents: HashMap<Option<Box<str>>, u64> = HashMap::new();
+    let mut documents: HashMap<Option<Vec<u8>>, u64> = HashMap::new();
     let mut expected: HashMap<String, u64> = HashMap::new();
     let (mut offered, mut ended) = (0, HashMap::new());
     let mut airborne: Vec<Flight> = Vec::new();
@@ -65,20 +65,20 @@ fn random_faults(seed: u64, versioned: bool) {
         let next = scheduler.next_launch(now).unwrap_or(now);
         now = next.max(now + Duration::from_millis(1));
     }
-    let expected: HashMap<Option<Box<str>>, u64> = expected
+    let expected: HashMap<Option<Vec<u8>>, u64> = expected
         .into_iter()
-        .map(|(id, seq)| (Some(id.into_boxed_str()), seq))
+        .map(|(id, seq)| (Some(id.into_bytes()), seq))
         .collect();
     assert_eq!(documents, expected);
     assert!(scheduler.lanes.is_empty());
 }
 
 fn assert_lanes_are_exclusive(airborne: &[Flight]) {
-    let mut owners: HashMap<Option<&str>, u64> = HashMap::new();
+    let mut owners: HashMap<Option<&[u8]>, u64> = HashMap::new();
     for flight in airborne {
         for operation in flight.front() {
             let owner = *owners
-                .entry(operation.id.as_deref())
+                .entry(operation.id())
                 .or_insert(flight.number);
             assert_eq!(
                 owner,
@@ -92,7 +92,7 @@ fn assert_lanes_are_exclusive(airborne: &[Flight]) {
 
 fn random_outcome(
     flight: &Flight,
-    documents: &mut HashMap<Option<Box<str>>, u64>,
+    documents: &mut HashMap<Option<Vec<u8>>, u64>,
     random: &mut fastrand::Rng,
     is_poison: impl Fn(u64) -> bool,
 ) -> Outcome {
@@ -114,7 +114,8 @@ fn random_outcome(
     }
     let mut statuses = HashMap::new();
     for operation in flight.front() {
-        let current = documents.get(&operation.id).copied();
+        let id = operation.id().map(<[u8]>::to_vec);
+        let current = documents.get(&id).copied();
         let status = if is_poison(operation.seq) {
             (400, "mapper_parsing_exception")
         } else if random.u8(0..8) == 0 {
@@ -122,7 +123,7 @@ fn random_outcome(
         } else if operation.versioned && current.is_some_and(|current| current >= operation.seq) {
             (409, "version_conflict_engine_exception")
         } else {
-            documents.insert(operation.id.clone(), operation.seq);
+            documents.insert(id, operation.seq);
             (200, "")
         };
         statuses.insert(operation.seq, status);
