@@ -242,10 +242,7 @@ fn sink(options: &BenchOptions, flights: usize) -> Result<(Duration, Duration)> 
         "the sink stored {stored} of {}",
         options.records
     );
-    Ok((
-        started_at.elapsed(),
-        cpu_time().saturating_sub(cpu_before),
-    ))
+    Ok((started_at.elapsed(), cpu_time().saturating_sub(cpu_before)))
 }
 
 /// Bodies as the sink makes them, made before the clock starts: the loop's cost is the client's alone.
@@ -289,10 +286,7 @@ fn bare(options: &BenchOptions, flights: usize) -> Result<(Duration, Duration)> 
             }
         }
     })?;
-    Ok((
-        started_at.elapsed(),
-        cpu_time().saturating_sub(cpu_before),
-    ))
+    Ok((started_at.elapsed(), cpu_time().saturating_sub(cpu_before)))
 }
 
 async fn send(request: RequestBuilder) -> Result<()> {

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::operation::Operation;
+use crate::operation::{Lane, Operation};
 
 /// A flight holds the lanes of all its operations from its first attempt to its last verdict, so no document is ever
 /// in two requests at once. After a split its segments are sent one after the other, the front one first.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) number: u64,
+    pub(crate) number: u32,
     /// No segment is empty.
     segments: VecDeque<Vec<Operation>>,
     /// Room for the next segment.
@@ -35,7 +35,7 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    pub(crate) fn new(number: u64) -> Self {
+    pub(crate) fn new(number: u32) -> Self {
         Flight {
             number,
             segments: VecDeque::new(),
@@ -88,7 +88,7 @@ impl Flight {
     }
 
     /// Takes out every operation, of any segment, whose lane is asked for.
-    pub(crate) fn take_lanes(&mut self, asked: impl Fn(u64) -> bool) -> Vec<Operation> {
+    pub(crate) fn take_lanes(&mut self, asked: impl Fn(Lane) -> bool) -> Vec<Operation> {
         let mut taken = Vec::new();
         for segment in &mut self.segments {
             taken.extend(segment.extract_if(.., |operation| asked(operation.lane)));

@@ -5,11 +5,12 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use crate::operation::Operation;
+use crate::operation::{Lane, Operation};
 
+/// 16 bytes with its key: four to a cache line.
 #[derive(Debug)]
-struct Lane {
-    flight: u64,
+struct Holder {
+    flight: u32,
     /// Operations of the flight without verdict.
     outstanding: u32,
     all_versioned: bool,
@@ -20,18 +21,18 @@ struct Lane {
 /// The lanes that belong to a flight; every other lane is free.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    held: HashMap<u64, Lane, RandomState>,
+    held: HashMap<Lane, Holder, RandomState>,
     /// By lane, in order. Apart, for few lanes have any: every operation looks up its lane twice.
-    blocked: HashMap<u64, VecDeque<Operation>, RandomState>,
+    blocked: HashMap<Lane, VecDeque<Operation>, RandomState>,
     blocked_operations: usize,
 }
 
 impl Lanes {
     /// Gives the operation back if it may ride in this flight; else it is kept until the lane is free.
-    pub(crate) fn enter(&mut self, operation: Operation, flight: u64) -> Option<Operation> {
+    pub(crate) fn enter(&mut self, operation: Operation, flight: u32) -> Option<Operation> {
         match self.held.entry(operation.lane) {
             Entry::Vacant(free) => {
-                free.insert(Lane {
+                free.insert(Holder {
                     flight,
                     outstanding: 1,
                     all_versioned: operation.versioned,
@@ -56,14 +57,14 @@ impl Lanes {
     }
 
     /// The operation goes on in another flight, with all others of its lane.
-    pub(crate) fn move_to(&mut self, operation: &Operation, flight: u64) {
+    pub(crate) fn move_to(&mut self, operation: &Operation, flight: u32) {
         if let Some(lane) = self.held.get_mut(&operation.lane) {
             lane.flight = flight;
         }
     }
 
     /// An operation of this lane has its verdict. Answers, in order, what waited for it and is free now.
-    pub(crate) fn leave(&mut self, lane: u64) -> VecDeque<Operation> {
+    pub(crate) fn leave(&mut self, lane: Lane) -> VecDeque<Operation> {
         let Entry::Occupied(mut held) = self.held.entry(lane) else {
             return VecDeque::new();
         };

@@ -20,7 +20,7 @@ use crate::arrivals::Arrivals;
 use crate::flight::Flight;
 use crate::lanes::Lanes;
 use crate::numbers::{Numbers, to_ms};
-use crate::operation::Operation;
+use crate::operation::{Lane, Operation};
 use crate::outcome::Outcome;
 use crate::pace::{BulkSize, Concurrency, Pace, backoff};
 use crate::refusal::Refusal;
@@ -72,7 +72,7 @@ pub(crate) struct Scheduler {
     in_flight: usize,
     probe_in_flight: bool,
     failed_went_last: bool,
-    next_flight: u64,
+    next_flight: u32,
     /// Send without waiting for bulks to fill.
     flushing: bool,
     pace: Pace,
@@ -93,7 +93,7 @@ pub(crate) struct Scheduler {
     paused: Option<&'static str>,
     arrivals: Arrivals,
     /// Lanes and arrivals of operations that have a verdict, until [`Scheduler::free_lanes`].
-    ended: Vec<(u64, Instant)>,
+    ended: Vec<(Lane, Instant)>,
 }
 
 impl Scheduler {
@@ -202,9 +202,14 @@ impl Scheduler {
         self.numbers
             .request_operations
             .observe(flight.front().len() as u64);
-        for operation in flight.front() {
-            self.numbers
-                .add(SinkMetric::Operations, operation.action.name(), 1);
+        for alike in flight
+            .front()
+            .chunk_by(|one, next| one.action == next.action)
+        {
+            if let [first, ..] = alike {
+                let (action, count) = (first.action.name(), alike.len() as u64);
+                self.numbers.add(SinkMetric::Operations, action, count);
+            }
         }
         Some(flight)
     }
@@ -334,7 +339,8 @@ impl Scheduler {
     }
 
     fn new_flight(&mut self) -> Flight {
-        self.next_flight += 1;
+        // Numbers may repeat after 4 billion requests: no flight lives that long.
+        self.next_flight = self.next_flight.wrapping_add(1);
         Flight::new(self.next_flight)
     }
 

@@ -11,7 +11,7 @@ use crate::flight::Flight;
 use crate::item_class::{ItemClass, classify_item};
 use crate::item_error;
 use crate::numbers::to_ms;
-use crate::operation::Operation;
+use crate::operation::{Lane, Operation};
 use crate::pace::{BACKOFF_STEPS, backoff};
 use crate::refusal::{Refusal, code};
 use crate::write_plan::ConflictPolicy;
@@ -85,7 +85,7 @@ impl Scheduler {
         if again.is_empty() {
             return;
         }
-        let mut attempts: HashMap<u64, u32> = HashMap::new();
+        let mut attempts: HashMap<Lane, u32> = HashMap::new();
         for operation in &mut again {
             operation.retries = operation.retries.saturating_add(1);
             operation.clear_of_refusals();

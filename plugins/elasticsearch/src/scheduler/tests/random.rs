@@ -74,12 +74,10 @@ fn random_faults(seed: u64, versioned: bool) {
 }
 
 fn assert_lanes_are_exclusive(airborne: &[Flight]) {
-    let mut owners: HashMap<Option<&[u8]>, u64> = HashMap::new();
+    let mut owners: HashMap<Option<&[u8]>, u32> = HashMap::new();
     for flight in airborne {
         for operation in flight.front() {
-            let owner = *owners
-                .entry(operation.id())
-                .or_insert(flight.number);
+            let owner = *owners.entry(operation.id()).or_insert(flight.number);
             assert_eq!(
                 owner,
                 flight.number,
