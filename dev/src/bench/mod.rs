@@ -2,7 +2,7 @@
 
 mod bare_loop;
 mod contestant;
-mod cost;
+pub(crate) mod cost;
 mod fill;
 mod progress;
 mod report;

@@ -93,18 +93,17 @@ pub struct SinkBench {
 
 impl SinkBench {
     pub fn run(&self) -> Result<ExitCode> {
-        let (_server, url) = match &self.url {
-            Some(url) => (None, url.clone()),
-            None => {
-                let server = ElasticsearchServer::start(ElasticsearchOptions::default())?;
-                let url = server.url();
-                (Some(server), url)
-            }
+        let mut server = match &self.url {
+            Some(_) => None,
+            None => Some(ElasticsearchServer::start(ElasticsearchOptions::default())?),
         };
+        let own_url = server.as_ref().map(ElasticsearchServer::url);
+        let process = server.as_mut().and_then(ElasticsearchServer::process_mut);
         print!(
             "{}",
             bench(&BenchOptions {
-                url,
+                url: self.url.clone().or(own_url).unwrap_or_default(),
+                server_pid: process.map(|process| process.id()),
                 records: self.records,
                 flights: self.flights.clone(),
                 rounds: self.rounds,

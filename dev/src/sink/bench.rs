@@ -1,7 +1,6 @@
 //! Documents into a real Elasticsearch: the sink against a bare loop that sends the same bodies with the same client.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,9 @@ use weir_elasticsearch::ElasticsearchSink;
 use weir_plugin_sdk::Flush;
 use weir_plugin_sdk::testing::{SinkHarness, TestBatch, TestRecord};
 
+use super::bench_report::{BenchReport, BenchRun, Contestant};
 use super::process::cpu_time;
+use crate::bench::cost;
 use crate::client::Index;
 
 const INDEX: &str = "sink-bench";
@@ -30,122 +31,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct BenchOptions {
     /// `http://host:port` of a server without security. An index `sink-bench` is made and deleted there.
     pub url: String,
+    /// Of the server, to say what it uses.
+    pub server_pid: Option<u32>,
     pub records: usize,
     /// Requests on their way at once, one group of measurements each.
     pub flights: Vec<usize>,
     /// How often each contestant runs; they take turns.
     pub rounds: usize,
-}
-
-/// Who sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contestant {
-    /// A loop that sends ready bodies and asks of an answer only whether it names errors.
-    Bare,
-    /// The sink, from records to verdicts.
-    Sink,
-}
-
-/// One measurement.
-#[derive(Debug, Clone, Copy)]
-pub struct BenchRun {
-    pub contestant: Contestant,
-    pub flights: usize,
-    pub elapsed: Duration,
-    /// Of this process; the server is another one.
-    pub cpu: Duration,
-    pub records: usize,
-}
-
-impl BenchRun {
-    pub fn documents_per_second(&self) -> f64 {
-        self.records as f64 / self.elapsed.as_secs_f64()
-    }
-
-    pub fn cpu_seconds_per_million(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.records as f64
-    }
-}
-
-/// All runs of one sitting, in their order.
-#[derive(Debug, Default)]
-pub struct BenchReport {
-    pub runs: Vec<BenchRun>,
-}
-
-/// Middle of equal runs, and largest over smallest: what noise alone makes of one thing.
-struct Spread {
-    median: f64,
-    noise: f64,
-}
-
-impl BenchReport {
-    fn spread(
-        &self,
-        contestant: Contestant,
-        flights: usize,
-        figure: impl Fn(&BenchRun) -> f64,
-    ) -> Option<Spread> {
-        let equal = |run: &&BenchRun| run.contestant == contestant && run.flights == flights;
-        let mut figures: Vec<f64> = self.runs.iter().filter(equal).map(figure).collect();
-        figures.sort_unstable_by(f64::total_cmp);
-        let upper = figures.get(figures.len() / 2)?;
-        let lower = figures.get((figures.len() - 1) / 2)?;
-        Some(Spread {
-            median: f64::midpoint(*lower, *upper),
-            noise: figures.last()? / figures.first()?,
-        })
-    }
-
-    fn compare(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        name: &str,
-        flights: usize,
-        figure: fn(&BenchRun) -> f64,
-    ) -> fmt::Result {
-        let of = |contestant| self.spread(contestant, flights, figure);
-        let (Some(sink), Some(bare)) = (of(Contestant::Sink), of(Contestant::Bare)) else {
-            return Ok(());
-        };
-        writeln!(
-            f,
-            "| {flights} | {name} | {:.2} | {:.2} | {:.2} | {:.2} / {:.2} |",
-            sink.median,
-            bare.median,
-            sink.median / bare.median,
-            sink.noise,
-            bare.noise
-        )
-    }
-}
-
-impl fmt::Display for BenchReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for run in &self.runs {
-            writeln!(
-                f,
-                "{:?} with {} flights: {:.0} documents/s, {:.2} CPU s per million",
-                run.contestant,
-                run.flights,
-                run.documents_per_second(),
-                run.cpu_seconds_per_million()
-            )?;
-        }
-        writeln!(
-            f,
-            "| flights | medians of | sink | bare | sink / bare | equal runs, largest / smallest |\n|---|---|---|---|---|---|"
-        )?;
-        let mut flights: Vec<usize> = self.runs.iter().map(|run| run.flights).collect();
-        flights.dedup();
-        for flights in flights {
-            let thousands = |run: &BenchRun| run.documents_per_second() / 1e3;
-            self.compare(f, "1,000 documents/s", flights, thousands)?;
-            let cost = BenchRun::cpu_seconds_per_million;
-            self.compare(f, "CPU s per million", flights, cost)?;
-        }
-        Ok(())
-    }
 }
 
 /// The contestants take turns for each number of flights, each time into a new index. Errors: a document was
@@ -171,10 +63,15 @@ pub fn bench(options: &BenchOptions) -> Result<BenchReport> {
 fn measure(options: &BenchOptions, contestant: Contestant, flights: usize) -> Result<BenchRun> {
     let index = Index::at(&options.url, INDEX);
     index.delete()?;
+    let server_cpu = || options.server_pid.map(cost::cpu_seconds).transpose();
+    let server_cpu_before = server_cpu()?;
     let (elapsed, cpu) = match contestant {
         Contestant::Bare => bare(options, flights)?,
         Contestant::Sink => sink(options, flights)?,
     };
+    let server_cpu_s = server_cpu()?
+        .zip(server_cpu_before)
+        .map(|(after, before)| after - before);
     let stored = index.count()?;
     ensure!(
         stored == options.records as u64,
@@ -187,6 +84,7 @@ fn measure(options: &BenchOptions, contestant: Contestant, flights: usize) -> Re
         flights,
         elapsed,
         cpu,
+        server_cpu_s,
         records: options.records,
     })
 }
