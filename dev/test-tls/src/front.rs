@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use rustls::crypto::ring as ring_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -13,10 +13,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::authority::{Authority, Identity};
 use crate::relay::listen;
 
+/// Sessions that clients may resume.
+const SESSIONS_MAX: usize = 32;
+
 /// Takes TLS connections and passes what they carry to a server that speaks none.
 pub struct TlsFront {
     pub port: u16,
     acceptor: Arc<Mutex<TlsAcceptor>>,
+    /// Outlive a change of what is shown, as they do in a server that loads a new certificate.
+    sessions: Arc<dyn StoresServerSessions>,
 }
 
 impl TlsFront {
@@ -27,18 +32,25 @@ impl TlsFront {
         identity: &Identity,
         clients: Option<&Authority>,
     ) -> Self {
-        let acceptor = Arc::new(Mutex::new(acceptor(authority, identity, clients)));
+        let sessions: Arc<dyn StoresServerSessions> = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let acceptor = acceptor(authority, identity, clients, &sessions);
+        let acceptor = Arc::new(Mutex::new(acceptor));
         let shown = Arc::clone(&acceptor);
         let port = listen(move |stream| {
             let acceptor = shown.lock().expect("no panic").clone();
             forward(acceptor, stream, target)
         });
-        TlsFront { port, acceptor }
+        TlsFront {
+            port,
+            acceptor,
+            sessions,
+        }
     }
 
     /// Connections from now on are shown this.
     pub fn show(&self, authority: &Authority, identity: &Identity) {
-        *self.acceptor.lock().expect("no panic") = acceptor(authority, identity, None);
+        *self.acceptor.lock().expect("no panic") =
+            acceptor(authority, identity, None, &self.sessions);
     }
 }
 
@@ -46,6 +58,7 @@ fn acceptor(
     authority: &Authority,
     identity: &Identity,
     clients: Option<&Authority>,
+    sessions: &Arc<dyn StoresServerSessions>,
 ) -> TlsAcceptor {
     let provider = Arc::new(ring_provider::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -64,7 +77,8 @@ fn acceptor(
         CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).expect("a key");
     let chain = vec![leaf, authority.certificate()];
-    let config = builder.with_single_cert(chain, key).expect("a server");
+    let mut config = builder.with_single_cert(chain, key).expect("a server");
+    config.session_storage = Arc::clone(sessions);
     TlsAcceptor::from(Arc::new(config))
 }
 

@@ -231,6 +231,7 @@ mod tests {
         );
         assert_eq!(class(400, "index_closed_exception"), Systemic);
         assert_eq!(class(403, "cluster_block_exception"), Systemic);
+        assert_eq!(class(401, "security_exception"), Systemic);
         assert_eq!(class(403, "security_exception"), Systemic);
         assert_eq!(class(404, "index_not_found_exception"), Systemic);
         assert_eq!(class(429, "cluster_block_exception"), Overloaded);

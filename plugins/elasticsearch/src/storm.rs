@@ -181,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn good_ones_in_a_row_count_each() {
+        let mut breaker = StormBreaker::new(5);
+        let good = of("i");
+        for _ in 0..100 {
+            assert!(breaker.reject(&good, code::MAPPING, "no").is_ok());
+            breaker.passed(&good);
+            breaker.passed(&good);
+        }
+        // Three of the last ten are bad. Of the next three one only takes the place of a bad one, so the third makes five.
+        assert_eq!(rejections(&mut breaker, "i", 100), 3);
+    }
+
+    #[test]
     fn a_held_operation_that_gets_through_ends_the_storm() {
         let mut breaker = StormBreaker::new(5);
         rejections(&mut breaker, "broken", 6);

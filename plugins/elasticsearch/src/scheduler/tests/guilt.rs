@@ -32,6 +32,27 @@ fn case_18_a_bisect_finds_the_one_guilty_operation() {
 }
 
 #[test]
+fn an_answer_of_its_own_clears_an_operation_of_refused_requests() {
+    let mut scheduler = scheduler(limits());
+    offer_many(&mut scheduler, 2);
+    let mut alone = 0;
+    let (ended, _) = drive(&mut scheduler, Instant::now(), |flight, _| {
+        match seqs(flight).as_slice() {
+            [0] => alone += 1,
+            [1] => return stored(flight),
+            _ => return Outcome::BadRequest("400".into()),
+        }
+        match alone {
+            1 | 2 | 4 => Outcome::BadRequest("400".into()),
+            3 => answer(flight, |_| (503, "unavailable_shards_exception")),
+            _ => stored(flight),
+        }
+    });
+    assert_eq!(ended.get(&0), Some(&Verdict::Stored));
+    assert_eq!(alone, 5, "a third refusal did not convict it");
+}
+
+#[test]
 fn a_server_that_refuses_every_request_convicts_nobody() {
     let mut scheduler = scheduler(limits());
     offer_many(&mut scheduler, 8);
