@@ -111,6 +111,7 @@ impl fmt::Display for BenchReport {
             "| flights | medians of | sink | bare | sink / bare | equal runs, largest / smallest |\n|---|---|---|---|---|---|"
         )?;
         let mut flights: Vec<usize> = self.runs.iter().map(|run| run.flights).collect();
+        flights.sort_unstable();
         flights.dedup();
         for flights in flights {
             self.compare(f, "1,000 documents/s", flights, |run| {

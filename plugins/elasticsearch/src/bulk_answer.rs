@@ -262,6 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_compared_unescaped_and_may_be_left_out() {
+        let answer = |id: &str| format!(r#"{{"items":[{{"index":{{{id}"status":201}}}}]}}"#);
+        for (id, sent) in [
+            (r#""_id":"k\"1","#, "k\"1"),
+            (r#""_id":"\u00e9","#, "é"),
+            (r#""_id":"\ud83d\ude00","#, "😀"),
+            (r#""_id":null,"#, "a"),
+            ("", "a"),
+            (r#""_id":"a","failure_store":null,"#, "a"),
+        ] {
+            let items = read(&answer(id), &[sent]);
+            assert!(
+                items.is_ok_and(|items| !items[0].is_in_failure_store()),
+                "{id}"
+            );
+        }
+        assert!(read(&answer(r#""_id":"\u00e9","#), &["e"]).is_err());
+        let no_text = b"{\"items\":[{\"index\":{\"_id\":\"\xff\",\"status\":201}}]}";
+        assert!(read_items(no_text, &sent(&["a"])).is_err());
+    }
+
+    #[test]
     fn errors_of_odd_forms_are_errors_still() {
         let body = r#"{"items":[{"index":{"status":400,"error":"text"}},{"index":{"status":500,"error":{"code":1}}}]}"#;
         let items = read(body, &["a", "b"]).expect("items");

@@ -19,6 +19,9 @@ use crate::write_plan::{Action, WritePlan};
 
 /// Elasticsearch's own limit of an `_id`.
 const ID_MAX_BYTES: usize = 512;
+const _: () = assert!(ID_MAX_BYTES <= u16::MAX as usize);
+/// What the scratch buffer keeps after a record: far more than nearly every operation, and nothing beside a bulk.
+const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 /// The header that `version: auto` looks at first.
 const VERSION_HEADER: &str = "weir.version";
 /// The field that a data stream asks for.
@@ -48,15 +51,15 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     /// How old a record of this timestamp was; nothing is younger than now.
-    fn age_ms_of(self, timestamp_ms: i64) -> u32 {
-        let age_ms = self.wall_ms.saturating_sub(timestamp_ms).max(0);
-        u32::try_from(age_ms).unwrap_or(u32::MAX)
+    fn age_ms_of(self, timestamp_ms: i64) -> u64 {
+        let age_ms = self.wall_ms.saturating_sub(timestamp_ms);
+        u64::try_from(age_ms).unwrap_or(0)
     }
 }
 
-/// Operations on one document share a lane. It is a hash: a collision only makes two documents wait for each other. Of 32
-/// bits, so that the table of lanes, into which every operation looks twice, is small: among 9,000 documents, a full
-/// buffer of the default settings, one pair in a hundred buffers collides.
+/// Operations on one document share a lane. It is a hash: a collision only makes one document wait for another, for as
+/// long as that one waits. Of 32 bits, so that the table of lanes, into which every operation looks twice, is small: of
+/// the 5,000 documents of a full buffer two share a lane in one of 340 buffers (default settings).
 pub(crate) type Lane = u32;
 
 /// An operation on its way, with what the scheduler remembers about it.
@@ -71,8 +74,8 @@ pub(crate) struct Operation {
     /// Carries an external version, so the server keeps the order.
     pub(crate) versioned: bool,
     pub(crate) accepted_at: Instant,
-    /// Its age then in milliseconds, by its timestamp, at most 49 days; only for the metrics.
-    pub(crate) age_ms_when_accepted: Option<u32>,
+    /// Its age then in milliseconds, by its timestamp; only for the metrics.
+    pub(crate) age_ms_when_accepted: Option<u64>,
     /// Answers that asked for this item again; drives its back-off.
     pub(crate) retries: u32,
     /// An attempt ended in doubt: what the server finds may be this operation's own work.
@@ -180,16 +183,27 @@ impl OperationShaper {
     ) -> Result<Operation, Refusal> {
         let mut bytes = self.scratch.borrow_mut();
         bytes.clear();
+        let operation = self.shape_in(&mut bytes, record, arrival);
+        bytes.shrink_to(SCRATCH_KEPT_BYTES);
+        operation
+    }
+
+    fn shape_in(
+        &self,
+        bytes: &mut Vec<u8>,
+        record: &impl SourceRecord,
+        arrival: Arrival,
+    ) -> Result<Operation, Refusal> {
         let (action, metadata) = match record.value() {
             Some(value) => {
                 let text = document::check_object(value)?;
                 let metadata = self.metadata(record, text)?;
-                self.append_document(&mut bytes, record, &metadata, text)?;
+                self.append_document(bytes, record, &metadata, text)?;
                 (self.plan.action, metadata)
             }
             None if self.plan.deletes => {
                 let metadata = self.metadata(record, "{}")?;
-                append_action(&mut bytes, Action::Delete, &metadata);
+                append_action(bytes, Action::Delete, &metadata);
                 (Action::Delete, metadata)
             }
             None => {

@@ -339,7 +339,8 @@ impl Scheduler {
     }
 
     fn new_flight(&mut self) -> Flight {
-        // Numbers may repeat after 4 billion requests: no flight lives that long.
+        // A number may repeat after 4 billion requests. A flight that lives that long would share its lanes with the
+        // other, and only for operations that carry versions.
         self.next_flight = self.next_flight.wrapping_add(1);
         Flight::new(self.next_flight)
     }
@@ -401,7 +402,7 @@ impl Scheduler {
         });
     }
 
-    /// Gives back the lanes of what has ended, all at once: each is a look into a table that no cache holds, and a short
+    /// Gives back the lanes of what has ended, all at once: each is a look into a table that the first cache does not hold, and a short
     /// loop lets the processor wait for several of them at a time.
     fn free_lanes(&mut self) {
         for together in self.ended.chunk_by(|one, next| one.1 == next.1) {

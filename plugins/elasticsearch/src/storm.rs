@@ -17,7 +17,7 @@ pub(crate) struct StormBreaker {
     rejections_max: usize,
     indices: HashMap<Arc<str>, Recent>,
     met: VecDeque<Arc<str>>,
-    /// Operations in a row that ended well, and are not among the outcomes yet: nearly all do, on one index.
+    /// Operations in a row of one index that ended well, and are not among its outcomes yet.
     passed: Option<(Arc<str>, usize)>,
     reason: Option<String>,
 }

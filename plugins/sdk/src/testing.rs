@@ -235,7 +235,7 @@ fn no_records(answer: Result<(), PluginError>) -> Consumed {
     }
 }
 
-/// Records that have their `seq`.
+/// Records as a host would hold them, for the harness that made them.
 pub struct TestBatch {
     first: u64,
     batch: Rc<OwnedBatch>,
@@ -414,7 +414,7 @@ impl SinkHarness {
         }
     }
 
-    /// Writes the records of `batch` from position `from` on, as [`SinkHarness::write`].
+    /// Writes the records of `batch`, one of this harness, from position `from` on, as [`SinkHarness::write`].
     pub fn write_batch(&mut self, batch: &TestBatch, from: usize) -> Result<(usize, u64), String> {
         let first = batch.first + from as u64;
         let view = Batch::new(

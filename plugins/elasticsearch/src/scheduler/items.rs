@@ -144,7 +144,7 @@ impl Scheduler {
     fn end_stored(&mut self, operation: Operation, how: &'static str, now: Instant) -> Ended {
         if let Some(age_ms) = operation.age_ms_when_accepted {
             let since = now.saturating_duration_since(operation.accepted_at);
-            let lag_ms = to_ms(since).saturating_add(age_ms.into());
+            let lag_ms = to_ms(since).saturating_add(age_ms);
             self.numbers.lag_ms.observe(lag_ms);
         }
         self.end_well(operation, Verdict::Stored, how)
