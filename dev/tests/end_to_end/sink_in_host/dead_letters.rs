@@ -53,16 +53,17 @@ fn held_by_its_dead_letter(kafka: &KafkaServer, proxy: &Proxy, delivery: &str) -
         })?;
     }
     host.wait_event("kafka_unreachable", SETTLED)?;
-    let metrics = host.metrics()?;
-    let settled = metrics.sum(
-        "weir_records_settled_total",
-        &[("outcome", "dead_lettered")],
-    );
-    let pending = metrics.sum("weir_records_pending", &[]);
-    ensure!(
-        settled == 0.0 && pending >= 1.0,
-        "{settled} settled, {pending} pending"
-    );
+    // The connection may be missed before the rows are read.
+    wait_until("the bad row without a verdict", SETTLED, || {
+        let metrics = host.metrics().map_err(|error| format!("{error:#}"))?;
+        let outcome = [("outcome", "dead_lettered")];
+        let settled = metrics.sum("weir_records_settled_total", &outcome);
+        let pending = metrics.sum("weir_records_pending", &[]);
+        match settled == 0.0 && pending >= 1.0 {
+            true => Ok(()),
+            false => Err(format!("{settled} settled, {pending} pending")),
+        }
+    })?;
     let held = committed()?;
     ensure!(
         held.get(&0) == Some(&held_at),
