@@ -402,8 +402,8 @@ impl Scheduler {
         });
     }
 
-    /// Gives back the lanes of what has ended, all at once: each is a look into a table that the first cache does not hold, and a short
-    /// loop lets the processor wait for several of them at a time.
+    /// Gives back the lanes of what has ended, all at once: each is a look into a table that the first cache does not
+    /// hold, and a short loop lets the processor wait for several of them at a time.
     fn free_lanes(&mut self) {
         for together in self.ended.chunk_by(|one, next| one.1 == next.1) {
             if let [(_, accepted_at), ..] = together {
